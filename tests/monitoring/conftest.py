@@ -58,6 +58,7 @@ def services(start_service: StartService, tmp_path_factory: pytest.TempPathFacto
         MILLRACE_FEATURES=json.dumps({"refs": ["v:a", "v:b", "v:c"]}),
         MILLRACE_GATEWAY_URL=gateway.url,
         MILLRACE_LOG=json.dumps(log),
+        MILLRACE_CACHE=json.dumps({"ttl": "1m"}),
         MILLRACE_OUTGOING=json.dumps({"folders": [str(folder)]}),
         **traced,
     )

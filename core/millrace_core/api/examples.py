@@ -30,6 +30,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     modeldeployment.DIGEST_PATTERN: (f"sha256:{'0123456789abcdef' * 4}",),
     modeldeployment.SECONDS_TO_HOURS: ("30s", "5m", "1h30m"),
     modeldeployment.MAX_DELAY: ("0s", "2ms"),
+    modeldeployment.CACHE_BYTES: ("64Mi", "1Gi"),
     modeldeployment.LAKE_URI: ("s3://lake/evidence", "file:///lake/evidence"),
     modeldeployment.LOG_COLUMN: ("unit", "entity.user_id", "input.text"),
     modeldeployment.SERVICE: ("churn", "churn-eu"),

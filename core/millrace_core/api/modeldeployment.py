@@ -22,6 +22,7 @@ from millrace_core.api.base import (
     validations,
 )
 from millrace_core.api.gates import Gates, GatesStatus
+from millrace_core.base import duration
 
 # Revisions are called <name>-<8 hex digits> and KEDA names their scalers keda-hpa-<revision>, within 63 characters.
 MAX_NAME = 45
@@ -35,6 +36,7 @@ SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 SECONDS_TO_HOURS = r"^([0-9]{1,4}(s|m|h)){1,3}$"
 MAX_DELAY = r"^([0-9]{1,3}ms|[01]s)$"
 MODEL_URI = r"^(file|s3|gs|az|pvc|oci|https?)://.+$"
+CACHE_BYTES = r"^[1-9][0-9]{0,9}(k|M|G|Ki|Mi|Gi)?$"
 LAKE_URI = r"^(file|s3)://.+$"
 
 # A column of the log that may be redacted.
@@ -116,10 +118,14 @@ class ServingFeatures(ApiModel):
     )
     on_missing: Literal["default", "fail"] = Field(
         default="default",
-        description="What a feature without a value becomes: default (NaN, 0 or an empty string, by the input's "
-        "type) or fail (the request is refused).",
+        description="What a feature without a value (null, not found, or older than the ttl of its view) becomes: "
+        "default (NaN, 0 or an empty string, by the input's type) or fail (the request is refused).",
     )
-    timeout: Duration = Field(default="500ms", description="How long a feature read may take.")
+    timeout: Duration = Field(
+        default="500ms",
+        description="How long a read of features may take; then the request is answered 504, and 503 where the gateway "
+        "cannot be reached, whatever onMissing says.",
+    )
 
 
 class Gpu(ApiModel):
@@ -168,6 +174,26 @@ class Queue(ApiModel):
     )
 
     rules: ClassVar = (Rule("self.timeout.matches('[1-9]')", "spec.inference.queue.timeout must be more than 0"),)
+
+
+class Cache(ApiModel):
+    """Which answers of the model are kept for requests that are the same."""
+
+    ttl: Duration = Field(
+        default="0s",
+        description="For how long after its run an answer is given again, to requests of the same inputs, outputs and "
+        "rows of features; 0s: never. Features are read for each request, so a newer row has an answer of its own at "
+        "once.",
+    )
+    max_entries: int = Field(
+        default=10_000, ge=1, le=10_000_000, description="Answers that a pod keeps; those used longest ago go first."
+    )
+    max_bytes: Annotated[str, Field(pattern=CACHE_BYTES, max_length=16)] = Field(
+        default="64Mi",
+        description="About how many bytes they may take of a pod's memory, as 64Mi; it is part of resources.limits.",
+    )
+
+    rules: ClassVar = ()
 
 
 class Redact(ApiModel):
@@ -236,6 +262,9 @@ class Inference(ApiModel):
         json_schema_extra={"default": {"timeout": "1s"}},
         description="Which requests may wait for the model.",
     )
+    cache: Cache | None = Field(
+        default=None, description="Which answers are kept for requests that are the same; absent: none."
+    )
     log: PredictionLog | None = Field(default=None, description="The log of predictions; absent: nothing is logged.")
     max_request_mib: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None,
@@ -247,6 +276,11 @@ class Inference(ApiModel):
     )
 
     rules: ClassVar = ()
+
+    @property
+    def caching(self) -> Cache | None:
+        """``cache``, where it keeps anything."""
+        return self.cache if self.cache is not None and duration.microseconds(self.cache.ttl) else None
 
 
 class Scaling(ApiModel):
@@ -438,6 +472,7 @@ __all__ = [
     "DIGEST_PATTERN",
     "MAX_NAME",
     "MAX_SERVICE",
+    "Cache",
     "CacheStatus",
     "Gpu",
     "Inference",

@@ -39,6 +39,8 @@ STORE_SECRET: Final = "millrace-store-url"  # noqa: S105 a name
 ARM_HEADER: Final = "x-millrace-arm"
 EXPERIMENT_HEADER: Final = "x-millrace-experiment"
 UNIT_HEADER: Final = "x-millrace-unit"
+# Of an answer: what the cache of predictions said.
+CACHE_HEADER: Final = "x-millrace-cache"
 
 
 def digest(value: Any) -> str:

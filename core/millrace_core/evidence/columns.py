@@ -24,6 +24,7 @@ PREDICTION: Final = pa.schema(
         pa.field("experiment", pa.string()),
         pa.field("unit", pa.string()),
         pa.field("shadow", pa.bool_()),
+        pa.field("cached", pa.bool_()),
         pa.field("status", pa.int16()),
         pa.field("queue_us", pa.int64()),
         pa.field("join_us", pa.int64()),

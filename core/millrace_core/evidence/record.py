@@ -57,6 +57,7 @@ class PredictionRecord(NamedTuple):
         status: the code of HTTP that it was answered with.
         seconds: of waiting, of reading features, of computing, and of all together.
         rows: of the request; at least 1.
+        cached: whether the model was not run for it: the answer was kept, or made for another request.
         entities, fields: values by name, one per row; the fields are those that features read of the request.
         inputs, outputs: tensors by name. One whose first dimension is ``rows`` has a value per row, another one
             stands in the first row as a whole.
@@ -71,6 +72,7 @@ class PredictionRecord(NamedTuple):
     experiment: str | None = None
     unit: str | None = None
     shadow: bool = False
+    cached: bool = False
     entities: Mapping[str, Sequence[Any]] = NOTHING
     features: FeatureValues | None = None
     fields: Mapping[str, Sequence[Any]] = NOTHING

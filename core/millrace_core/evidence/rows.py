@@ -17,7 +17,7 @@ from millrace_core.evidence.redaction import redacted
 _NOT_FOUND: Final = "NOT_FOUND"
 _NULL_VALUE: Final = "NULL_VALUE"
 _PRESENT: Final = "PRESENT"
-_PER_REQUEST: Final = ("id", "arm", "experiment", "unit", "shadow", "status")
+_PER_REQUEST: Final = ("id", "arm", "experiment", "unit", "shadow", "cached", "status")
 # How JSON has floats that are not finite.
 _NOT_FINITE: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 

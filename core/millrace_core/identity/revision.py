@@ -5,9 +5,10 @@ template that Millrace made of it then, and the digest that its first pod measur
 from what is kept, so one revision never runs two templates and never serves two models.
 
 A new revision comes when the content changes: the model's URI, digest or credentials, the features, the log, the
-resources, the device, the GPU, batching or the queue; or when the user asks for one by the command ``restart``. The
-number of pods and words about the deployment change nothing, and a new release of Millrace changes nothing either: its
-image, limits, environment, probes, addresses and defaults reach the revisions that are made from then on.
+resources, the device, the GPU, batching, the queue or the cache; or when the user asks for one by the command
+``restart``. The number of pods and words about the deployment change nothing, and a new release of Millrace changes
+nothing either: its image, limits, environment, probes, addresses and defaults reach the revisions that are made from
+then on.
 
 A revision is named after the deployment and a hash of the object, its number and its content, so a name never comes
 back for something else. What clients and records of predictions compare is the model version, not this.
@@ -38,6 +39,7 @@ def content(name: str, spec: ModelDeploymentSpec, device: str, *, defaults: bool
         defaults: False leaves out the fields that have their default value.
     """
     options: dict[str, Any] = {"by_alias": True, "exclude_defaults": not defaults}
+    caching = spec.inference.caching
     return {
         "service": service_name(name, spec),
         "model": spec.model.model_dump(**options),
@@ -47,6 +49,7 @@ def content(name: str, spec: ModelDeploymentSpec, device: str, *, defaults: bool
         "device": _CPU if device == _CPU else spec.inference.device,
         "batching": spec.inference.batching.model_dump(**options),
         "queue": spec.inference.queue.model_dump(**options),
+        "cache": caching.model_dump(**options) if caching else None,
         "gpu": None if device == _CPU else spec.inference.gpu.model_dump(**options),
     }
 

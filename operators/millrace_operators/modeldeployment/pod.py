@@ -13,7 +13,8 @@ import orjson
 
 from millrace_core.api import names
 from millrace_core.api.base import Resources
-from millrace_core.api.modeldeployment import Inference, ModelDeploymentSpec, PredictionLog, service_name
+from millrace_core.api.modeldeployment import Cache, Inference, ModelDeploymentSpec, PredictionLog, service_name
+from millrace_core.base.quantities import quantity
 from millrace_operators.compute import complete
 from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT
 from millrace_operators.platform import Platform
@@ -163,6 +164,8 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         env["MILLRACE_FEATURES"] = orjson.dumps(features, option=orjson.OPT_SORT_KEYS).decode()
         if platform.gateway_url:
             env["MILLRACE_GATEWAY_URL"] = platform.gateway_url
+    if cache := spec.inference.caching:
+        env["MILLRACE_CACHE"] = _cache(cache)
     log = spec.inference.log
     if log is not None:
         env |= {"MILLRACE_LOG": _log(log, platform), **platform.going_out()}
@@ -197,6 +200,12 @@ def _volume_size(spec: ModelDeploymentSpec, platform: Platform) -> str:
     """
     times = 2 if spec.model.uri.startswith("oci://") else 1
     return f"{times * (platform.model_max_bytes // 2**20) + _NOTES_MEBIBYTES}Mi"
+
+
+def _cache(cache: Cache) -> str:
+    """What the server is told of its cache."""
+    told = {"ttl": cache.ttl, "maxEntries": cache.max_entries, "maxBytes": int(quantity(cache.max_bytes))}
+    return orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _log(log: PredictionLog, platform: Platform) -> str:

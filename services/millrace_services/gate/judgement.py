@@ -20,7 +20,7 @@ from millrace_services.gate import feeds, holdout, latency, predicting
 from millrace_services.gate.holdout import HoldoutFile
 from millrace_services.gate.predicting import Predicted
 from millrace_services.gate.settings import GateSettings
-from millrace_services.inference import feature_join, model_files, session
+from millrace_services.inference import feature_layout, model_files, session
 from millrace_services.inference.cpu import cpu_count
 from millrace_services.inference.served import measured
 from millrace_services.inference.session import ModelSession
@@ -157,7 +157,7 @@ def _signature(settings: GateSettings, loaded: ModelSession) -> list[Outcome]:
     if settings.features is None:
         return []
     try:
-        feature_join.layout(settings.features, loaded.signature)
+        feature_layout.layout(settings.features, loaded.signature)
     except RejectError as error:
         return [Outcome(SIGNATURE, Verdict.FAIL, str(error))]
     inputs = ", ".join(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in loaded.signature.inputs.values())

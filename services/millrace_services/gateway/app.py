@@ -126,6 +126,7 @@ class Gateway:
             )
             # Without a step between: it is the hottest route that there is.
             self.service.hot("POST", "/get-online-features", self._reads.handle)
+            self.service.hot("POST", "/get-feature-metadata", self._reads.describe)
             self.service.hot("POST", f"{FEAST}/get-online-features", partial(self._reads.handle, feast=True))
             self._made = definitions, store
             refreshing = asyncio.create_task(definitions.run())

@@ -146,15 +146,7 @@ class FeatureReads:
     async def _answer(self, request: FeatureRequest, arrow: Any, size: int, *, feast: bool, binary: bool) -> Answer:
         """The answer to ``size`` bytes, as a stream where the codec ``arrow`` is given; ``binary``: bytes came as
         bytes."""
-        try:
-            plan = self._compiled(request)
-        except NotFoundError:
-            # It may have been applied a moment ago.
-            if not await self.definitions.look_again():
-                raise
-            plan = self._compiled(request)
-        if not plan.prepared and plan.computes:
-            await asyncio.to_thread(plan.prepare)
+        plan = await self._plan(request)
         came = request.entities
         if feast:
             request = request._replace(entities=feast_form.columns(plan.types, request.entities))
@@ -181,6 +173,26 @@ class FeatureReads:
             form = answer_form.FEAST if feast else answer_form.MILLRACE
             body = answer.encode(plan, request.entities, request.rows, read, form)
         return Answer(200, body)
+
+    async def describe(self, call: Call) -> Answer:
+        """``POST /get-feature-metadata``: names and types of what a read of these features takes and gives.
+
+        Raises what ``millrace_services.web.errors`` maps to statuses.
+        """
+        plan = await self._plan(parse(call.body, self.default_project))
+        return Answer(200, orjson.dumps(metadata(plan)))
+
+    async def _plan(self, request: FeatureRequest) -> ReadPlan:
+        try:
+            plan = self._compiled(request)
+        except NotFoundError:
+            # It may have been applied a moment ago.
+            if not await self.definitions.look_again():
+                raise
+            plan = self._compiled(request)
+        if not plan.prepared and plan.computes:
+            await asyncio.to_thread(plan.prepare)
+        return plan
 
     def _compiled(self, request: FeatureRequest) -> ReadPlan:
         snapshot = self.definitions.current
@@ -262,6 +274,17 @@ class FeatureReads:
                 ", ".join(sorted(known.hex() for known in columns.unknown)),
             )
         return columns
+
+
+def metadata(plan: ReadPlan) -> dict[str, list[dict[str, str]]]:
+    """Names and types of features, as answers have them, of join keys and of request fields."""
+    types = {position: kind for view in plan.reads for position, kind in zip(view.positions, view.types, strict=True)}
+    fields, keys_and_fields = plan.request_fields, dict(plan.types)
+    return {
+        "features": [{"name": name, "type": types[position]} for position, name in enumerate(plan.names)],
+        "entities": [{"name": name, "type": kind} for name, kind in plan.types if name not in fields],
+        "request_fields": [{"name": name, "type": keys_and_fields[name]} for name in sorted(fields)],
+    }
 
 
 async def _arrow() -> Any:

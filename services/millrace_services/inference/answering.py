@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, ParamSpec, TypeVar
 
+from millrace_core.api import names
 from millrace_core.evidence import prediction_id
 from millrace_services.inference.note import Note
 from millrace_services.inference.prediction import Prediction
@@ -20,6 +21,7 @@ from millrace_services.web.service import CLIENT_GONE
 # Bytes from which a body is read, and an answer written, in a thread: of less the way there costs more than the wait.
 OFF_LOOP: Final = 64 * 1024
 _ID: Final = prediction_id.ANSWER_HEADER.encode()
+_CACHE: Final = names.CACHE_HEADER.encode()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,13 +54,16 @@ class Noting:
             finally:
                 if self.log is not None:
                     self.log.take(call, note, status, len(body))
-            return Answer(status, body, [*headers, (_ID, note.id.encode())])
+            ended = [*headers, (_ID, note.id.encode())]
+            if note.cache:
+                ended.append((_CACHE, note.cache.encode()))
+            return Answer(status, body, ended)
 
         return answer
 
     def note_answer(self, note: Note, names: Sequence[str], prediction: Prediction) -> None:
         """Notes what the model answered; its outputs for the log alone."""
-        note.timings = prediction.timings
+        note.timings, note.cache = prediction.timings, prediction.cache
         if self.log is not None:
             note.outputs = {name: output.values for name, output in zip(names, prediction.outputs, strict=True)}
 

@@ -24,6 +24,7 @@ from millrace_services.inference.dataplane import DataPlane
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.line import Line, QueueLimits
+from millrace_services.inference.prediction_cache import HIT, MISS, SHARED, CacheLimits, PredictionCache
 from millrace_services.inference.prediction_log import PredictionLog
 from millrace_services.inference.rest import RestTranslator
 from millrace_services.inference.routes import control_routes
@@ -129,7 +130,10 @@ class InferenceServer:
                 self._steps,
             )
             await self._open_log(loaded.signature)
-            self.serving.set_loaded(self._data_plane(loaded))
+            data = self._data_plane(loaded)
+            if data.join is not None:
+                await data.join.prove()
+            self.serving.set_loaded(data)
             self._supervisor.record.set_warm()
             self._on_serving(self.serving.model, loaded)
         except MillraceError as error:
@@ -184,7 +188,7 @@ class InferenceServer:
         _tell_load(self.service, batcher.line)
         spans = self.service.spans
         span = tracing.no_span if spans is None else spans.child
-        return DataPlane(runs, join, lane, batcher, self.service.fail, span)
+        return DataPlane(runs, join, lane, batcher, self.service.fail, span, _cache(self.settings, metrics))
 
     async def _check(self) -> str:
         return "" if self.serving.data else f"the model has not finished {self._steps}"
@@ -242,6 +246,22 @@ def _tell_load(service: Service, line: Line) -> None:
         "Share of time that the event loop computed or waited for a processor, since the last scrape a second ago",
         busy,
     )
+
+
+def _cache(settings: InferenceSettings, metrics: Metrics) -> PredictionCache | None:
+    if settings.cache is None:
+        return None
+    lookups = metrics.tally("millrace_inference_cache_lookups", "Predictions by what the cache had", "result").counts
+    lookups |= dict.fromkeys((HIT, SHARED, MISS), 0)
+
+    def count(said: str) -> None:
+        lookups[said] += 1
+
+    limits = CacheLimits(settings.cache.ttl, settings.cache.max_entries, settings.cache.max_bytes)
+    cache = PredictionCache(limits, count)
+    metrics.gauge("millrace_inference_cache_bytes", "Bytes that kept predictions take", lambda: cache.bytes)
+    metrics.gauge("millrace_inference_cache_entries", "Predictions that are kept", lambda: len(cache))
+    return cache
 
 
 def _end_for_hung_run() -> None:

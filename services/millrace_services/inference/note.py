@@ -23,6 +23,7 @@ class Note:
         fields: what features read of the request, one value per row.
         inputs: tensors that no feature filled.
         missing: values of features that the gateway did not have; None: none were asked for.
+        cache: what the cache of predictions said; empty: it is off.
 
     Args:
         header: the request's ``x-request-id``; None: it has none.
@@ -32,6 +33,7 @@ class Note:
         "_header",
         "_id",
         "began",
+        "cache",
         "entities",
         "features",
         "fields",
@@ -48,6 +50,7 @@ class Note:
         self.request_id: str | None = None
         self.rows = 1
         self.missing: int | None = None
+        self.cache = ""
         self.entities: Mapping[str, Sequence[Any]] = NOTHING
         self.fields: Mapping[str, Sequence[Any]] = NOTHING
         self.features: FeatureValues | None = None

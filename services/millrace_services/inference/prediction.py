@@ -19,7 +19,12 @@ class Timings(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The outputs in the order asked for, and their timings."""
+    """The outputs in the order asked for, and their timings.
+
+    Attributes:
+        cache: what the cache said (``prediction_cache``); empty: it is off.
+    """
 
     outputs: list[OutputTensor]
     timings: Timings
+    cache: str = ""

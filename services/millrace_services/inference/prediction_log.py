@@ -15,8 +15,9 @@ from millrace_core.base.settings import with_secret
 from millrace_core.evidence.record import Origin, PredictionRecord, Redaction
 from millrace_core.evidence.sampling import keeps
 from millrace_services.inference import bfloat16
-from millrace_services.inference.feature_join import full_name
+from millrace_services.inference.feature_layout import full_name
 from millrace_services.inference.note import Note
+from millrace_services.inference.prediction_cache import KEPT
 from millrace_services.inference.served import ServedModel
 from millrace_services.inference.settings import InferenceSettings, LogSettings
 from millrace_services.inference.signature import Signature
@@ -89,6 +90,7 @@ class PredictionLog:
                 experiment,
                 unit,
                 shadow,
+                note.cache in KEPT,
                 note.entities,
                 note.features,
                 note.fields,

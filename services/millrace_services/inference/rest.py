@@ -77,7 +77,7 @@ class RestTranslator:
         body = call.body if not codings.content else await self._decoded(call, codings)
         request = await in_turn(len(body), predict_json.decode, body, joins=data.join is not None)
         note.entities, note.rows = request.entities, request.rows
-        prediction = await data.predict(request, call.gone, note if self._noting.log is not None else None)
+        prediction = await data.predict(request, call.gone, note)
         self._noting.note_answer(note, data.signature.output_names, prediction)
         results = prediction.outputs
         content = await in_turn(size_of(results), predict_json.encode, data.signature, results, self._model, note)

@@ -117,6 +117,16 @@ class LogSettings(BaseModel):
     spool_bytes: int = Field(512 * 1024**2, alias="spoolBytes", ge=1, description="Beyond it the oldest is dropped")
 
 
+class CacheSettings(BaseModel):
+    """How long answers are kept, and how many: ``spec.inference.cache`` of the ModelDeployment."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    ttl: Seconds = Field(gt=0, description="Seconds, or a duration such as 5m")
+    max_entries: int = Field(10_000, alias="maxEntries", ge=1, description="Requests whose answers are kept")
+    max_bytes: int = Field(64 * 1024**2, alias="maxBytes", ge=1, description="About how many bytes they take")
+
+
 class InferenceSettings(ServerSettings, OutgoingSettings):
     """Which model to serve, on what, and how much may wait for it."""
 
@@ -149,6 +159,9 @@ class InferenceSettings(ServerSettings, OutgoingSettings):
         None,
         alias="MILLRACE_LOG",
         description='JSON {"uri", "sample", "unitHeader", "redact", "spool", "spoolBytes"}; empty: nothing is logged',
+    )
+    cache: Json[CacheSettings] | None = Field(
+        None, alias="MILLRACE_CACHE", description='JSON {"ttl", "maxEntries", "maxBytes"}; absent: no answers are kept'
     )
     pod_uid: str = Field("0", alias="MILLRACE_POD_UID", pattern=r"^[0-9a-f][0-9a-f-]{0,62}$", description="Of this pod")
     gateway_url: str = Field(

@@ -22,7 +22,7 @@ def record(identity: str = "a", **more: object) -> PredictionRecord:
 
 
 def test_every_row_has_the_columns_of_all_predictions_and_what_the_request_took() -> None:
-    made = table([record(rows=2, arm="v2", unit="u1", shadow=True)], ORIGIN)
+    made = table([record(rows=2, arm="v2", unit="u1", shadow=True, cached=True)], ORIGIN)
     assert made.schema.names == PREDICTION.names
     assert made.schema.types == PREDICTION.types
     first, second = made.to_pylist()
@@ -30,6 +30,7 @@ def test_every_row_has_the_columns_of_all_predictions_and_what_the_request_took(
     assert {**first, "row": 1} == second
     assert (first["queue_us"], first["join_us"], first["compute_us"], first["total_us"]) == (1000, 2000, 3000, 10_000)
     assert (first["arm"], first["experiment"], first["unit"], first["shadow"]) == ("v2", None, "u1", True)
+    assert first["cached"] is True
     assert (first["service"], first["sample"]) == ("ranker", 1.0)
 
 

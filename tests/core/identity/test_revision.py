@@ -38,6 +38,7 @@ def asks_for_the_same(before: builders.Built, after: builders.Built) -> bool:
         ("spec.inference", {"gpu": {"count": 4}}),
         ("spec.resources", {}),
         ("spec.inference", {"batching": {"maxRows": 64}, "queue": {"timeout": "1s"}}),
+        ("spec.inference", {"cache": {"ttl": "0s", "maxEntries": 9}}),
     ],
 )
 def test_what_no_pod_sees_makes_no_revision(path: str, value: Any) -> None:
@@ -58,6 +59,7 @@ def test_what_no_pod_sees_makes_no_revision(path: str, value: Any) -> None:
         ("spec.inference", {"batching": {"maxDelay": "0s"}}),
         ("spec.inference", {"queue": {"maxRequests": 9}}),
         ("spec.inference", {"queue": {"timeout": "3s"}}),
+        ("spec.inference", {"cache": {"ttl": "5m"}}),
     ],
 )
 def test_what_a_pod_runs_makes_a_revision_and_taking_it_back_another(path: str, value: Any) -> None:

@@ -46,6 +46,7 @@ FULL = (
             "gpu": {"count": 1, "product": "NVIDIA-L4"},
             "batching": {"maxRows": 16, "maxDelay": "5ms"},
             "queue": {"maxRequests": 100, "timeout": "500ms"},
+            "cache": {"ttl": "5m", "maxBytes": "16Mi"},
             "log": {"sample": 0.5, "redact": [{"column": "entity.user_id", "how": "hash"}]},
         },
     )

@@ -57,6 +57,23 @@ def cart(publish: Publish, store: Store) -> None:
     store.write(compiled(document, "shop"), {"user_id": 1}, time.time_ns() // 1000 - SECOND, values)
 
 
+def test_what_a_read_takes_and_gives_is_told_by_name_and_type(gateway: RunningService, cart: None) -> None:
+    asked = {"features": ["cart:embedding", "cart:ratio", "cart as sender(user_id=sender_id):seen"], "project": "shop"}
+    told = httpx.post(f"{gateway.url}/get-feature-metadata", json={**asked, "full_feature_names": True})
+    assert told.json() == {
+        "features": [
+            {"name": "cart__embedding", "type": "array<float32>"},
+            {"name": "cart__ratio", "type": "float64"},
+            {"name": "sender__seen", "type": "timestamp"},
+        ],
+        "entities": [{"name": "user_id", "type": "int64"}, {"name": "sender_id", "type": "int64"}],
+        "request_fields": [{"name": "amount", "type": "float64"}],
+    }
+    unknown = httpx.post(f"{gateway.url}/get-feature-metadata", json={**asked, "features": ["cart:nothing"]})
+    assert unknown.status_code == 404
+    assert "feature view 'cart' has no feature 'nothing'" in unknown.json()["error"]
+
+
 def test_on_demand_features_are_computed_from_the_request_and_the_row(gateway: RunningService, cart: None) -> None:
     body = {"features": [*ON_DEMAND, "cart:embedding"], "entities": {"user_id": [1, 9]}, "project": "shop"}
 

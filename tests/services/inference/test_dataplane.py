@@ -207,8 +207,8 @@ async def test_a_prediction_says_how_long_it_waited_and_how_long_the_model_compu
     waiting = [asyncio.create_task(data.infer(feeds, ["total"], here)) for _ in range(2)]
     await asyncio.sleep(0)
     may_begin.set()
-    for _, timings in await asyncio.gather(*waiting):
-        assert timings.compute >= 0.002
-        assert timings.join == 0.0
+    for made in await asyncio.gather(*waiting):
+        assert made.timings.compute >= 0.002
+        assert made.timings.join == 0.0
     assert waiting[1].result().timings.queue >= 0.002
     await data.aclose()

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError, TooLargeError
-from millrace_services.inference.feature_join import FeatureJoin, layout
+from millrace_services.inference import feature_join
+from millrace_services.inference.feature_join import FeatureJoin
+from millrace_services.inference.feature_layout import layout, prove
 from millrace_services.inference.note import Note
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
@@ -34,8 +36,20 @@ class Gateway:
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.hang_ups = 0
+        # By full name; None: it knows nothing of types.
+        self.types: dict[str, str] | None = None
+        self.unknown = 0
         self.answer: Callable[[dict[str, Any]], tuple[int, bytes]] = self.rows
         self.url = ""
+
+    def metadata(self) -> tuple[int, bytes]:
+        if self.types is None:
+            return 503, b'{"error": "no definitions"}'
+        if self.unknown:
+            self.unknown -= 1
+            return 404, b'{"error": "no view u"}'
+        features = [{"name": name, "type": kind} for name, kind in self.types.items()]
+        return 200, json.dumps({"features": features}).encode()
 
     def rows(self, request: dict[str, Any]) -> tuple[int, bytes]:
         users = request["entities"]["user"]
@@ -65,6 +79,9 @@ def gateway() -> Iterator[Gateway]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if self.path.endswith(feature_join.METADATA):
+                self.reply(*state.metadata())
+                return
             state.requests.append(body)
             state.paths.append(self.path)
             if state.hang_ups:
@@ -72,7 +89,9 @@ def gateway() -> Iterator[Gateway]:
                 self.close_connection = True
                 return
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
-            status, content = state.answer(body)
+            self.reply(*state.answer(body))
+
+        def reply(self, status: int, content: bytes) -> None:
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
@@ -134,6 +153,21 @@ async def test_a_missing_value_is_an_error_where_the_deployment_says_so(gateway)
     assert "feature v:height of user=2 has no value (NULL_VALUE)" in str(caught.value)
     with pytest.raises(NotFoundError, match=r"feature u:age of user=9 has no value \(NOT_FOUND\)"):
         await feeds(gateway, [9], onMissing="fail")
+
+
+async def test_a_row_older_than_the_ttl_of_its_view_counts_as_missing(gateway):
+    results = [
+        {"values": [None], "statuses": ["OUTSIDE_MAX_AGE"], "event_timestamps": ["2026-01-01T00:00:00Z"]},
+        {"values": [1.5], "statuses": ["PRESENT"], "event_timestamps": ["2026-01-02T00:00:00Z"]},
+    ]
+    body = json.dumps({"metadata": {"feature_names": ["u__age", "v__height"]}, "results": results}).encode()
+    gateway.answer = lambda _: (200, body)
+    note = Note(None)
+    np.testing.assert_array_equal((await feeds(gateway, [1], note=note))["x"], np.array([[np.nan, 1.5]], np.float32))
+    assert note.missing == 1
+    assert note.features.statuses == {"u": ["OUTSIDE_MAX_AGE"], "v": ["PRESENT"]}
+    with pytest.raises(NotFoundError, match=r"feature u:age of user=1 has no value \(OUTSIDE_MAX_AGE\)"):
+        await feeds(gateway, [1], onMissing="fail")
 
 
 async def test_an_aggregate_that_no_row_tells_of_has_the_value_that_training_has(gateway):
@@ -259,6 +293,12 @@ def test_features_that_do_not_fit_the_model_are_found_at_the_start(options, inpu
     assert sentence in str(caught.value)
 
 
+def test_two_features_never_fill_one_input():
+    signature = Signature([TensorSpec("age", "FP32", (-1,)), TensorSpec("b", "FP32", (-1,))], [])
+    with pytest.raises(RejectError, match="u:age and v:age would both fill the model's input 'age'"):
+        layout(FeatureSettings(refs=["u:age", "v:age"]), signature)
+
+
 def of_columns(*columns: list[Any]) -> Callable[[dict[str, Any]], tuple[int, bytes]]:
     """Answers with these values; a null is missing."""
     results = [
@@ -338,6 +378,8 @@ def test_predict_joins_computes_and_answers(gateway, serve, classifiers):
     gateway.answer = answer
     server = serve(path, MILLRACE_GATEWAY_URL=gateway.url, MILLRACE_FEATURES=json.dumps({"refs": refs}))
     response = httpx.post(f"{server.url}/predict", json={"entities": {"patient": [2, 0]}})
+    assert response.json()["features"] == {"missing": 0}
+    assert "x-millrace-cache" not in response.headers
     np.testing.assert_allclose(response.json()["outputs"]["probabilities"], expected[[2, 0]], atol=1e-6)
     assert response.headers["x-millrace-deployment"] == "m-v7"
     assert gateway.requests[0]["project"] == "default"
@@ -363,3 +405,142 @@ async def test_the_log_gets_the_values_times_and_statuses_of_what_was_read_also_
     views = list(dict.fromkeys(ref.partition(":")[0] for ref in REFS))
     assert list(note.features.times) == views
     assert [statuses[1] for statuses in note.features.statuses.values()] == ["NOT_FOUND"] * len(views)
+
+
+FITTING = {"u__age": "int64", "v__height": "float64"}
+
+
+@pytest.mark.parametrize(
+    ("types", "inputs"),
+    [
+        ({}, [("x", "FP32", (-1, 2))]),
+        ({"u__age": "bool"}, [("x", "FP16", (-1, -1))]),
+        ({"u__age": "array<float32>"}, [("x", "FP32", (-1, 9))]),
+        ({"v__height": "int32"}, [("x", "INT8", (-1, 2))]),
+        ({"u__age": "string", "v__height": "timestamp"}, [("x", "BYTES", (-1, 2))]),
+        ({"v__height": "array<int64>"}, [("age", "UINT8", (-1,)), ("height", "FP64", (-1, 4))]),
+    ],
+)
+def test_features_whose_types_the_inputs_take_are_proven(types, inputs):
+    signature = Signature([TensorSpec(*spec) for spec in inputs], [])
+    prove(layout(FeatureSettings(refs=REFS), signature), FITTING | types)
+
+
+@pytest.mark.parametrize(
+    ("types", "inputs", "sentence"),
+    [
+        (
+            {"u__age": "string"},
+            [("x", "FP32", (-1, 2))],
+            "feature u:age is of type string, the model's input 'x' takes FP",
+        ),
+        ({"u__age": "timestamp"}, [("x", "FP32", (-1, 2))], "u:age is of type timestamp"),
+        ({"v__height": "array<string>"}, [("x", "FP32", (-1, 9))], "v:height is of type array<string>"),
+        ({}, [("x", "INT64", (-1, 2))], "v:height is of type float64, the model's input 'x' takes INT64"),
+        ({}, [("x", "BYTES", (-1, 2))], "u:age is of type int64, the model's input 'x' takes BYTES"),
+        ({"u__age": "int32"}, [("age", "BOOL", (-1,)), ("height", "FP32", (-1,))], "u:age is of type int32"),
+        (
+            {},
+            [("x", "FP32", (-1, 30))],
+            "2 features of one value each are named, the model's input 'x' takes rows of 30",
+        ),
+        (
+            {},
+            [("age", "FP32", (-1, 1)), ("height", "FP32", (-1, 3))],
+            "1 features of one value each are named, the model",
+        ),
+    ],
+)
+def test_features_whose_types_or_number_the_inputs_do_not_take_are_refused(types, inputs, sentence):
+    signature = Signature([TensorSpec(*spec) for spec in inputs], [])
+    with pytest.raises(RejectError) as caught:
+        prove(layout(FeatureSettings(refs=REFS), signature), FITTING | types)
+    assert sentence in str(caught.value)
+    assert (caught.value.field, caught.value.reason) == ("spec.features.refs", "BadFeatures")
+
+
+async def proven(url: str, signature: Signature = MATRIX) -> None:
+    join = FeatureJoin(FeatureSettings(refs=REFS), signature, gateway_url=url, project="shop")
+    try:
+        await join.prove()
+    finally:
+        await join.aclose()
+
+
+async def test_the_types_that_the_gateway_knows_prove_or_refuse_features_before_the_first_request(gateway):
+    gateway.types = FITTING
+    await proven(gateway.url)
+    gateway.types = FITTING | {"u__age": "string"}
+    with pytest.raises(RejectError, match="u:age is of type string"):
+        await proven(gateway.url)
+    assert gateway.requests == []
+
+
+async def test_a_view_that_was_applied_with_the_model_is_waited_for(gateway, monkeypatch):
+    monkeypatch.setattr(feature_join, "_LOOK_AGAIN", (0.0, 0.0))
+    gateway.types, gateway.unknown = FITTING | {"u__age": "string"}, 2
+    with pytest.raises(RejectError, match="u:age is of type string"):
+        await proven(gateway.url)
+
+
+@pytest.mark.parametrize("unknown", [0, 9], ids=["503", "404"])
+async def test_a_gateway_that_knows_no_types_proves_nothing_and_ends_no_start(gateway, monkeypatch, caplog, unknown):
+    monkeypatch.setattr(feature_join, "_LOOK_AGAIN", (0.0, 0.0))
+    gateway.types, gateway.unknown = (FITTING, unknown) if unknown else (None, 0)
+    await proven(gateway.url)
+    await proven("http://127.0.0.1:1")
+    assert caplog.text.count("whether the features fit the model is not proven") == 2
+
+
+def test_a_pod_whose_features_are_fewer_than_its_model_takes_never_serves(gateway, start_service, classifiers):
+    gateway.types = {"fv__f0": "float64"}
+    settings = {
+        "MILLRACE_MODEL_NAME": "m",
+        "MILLRACE_MODEL_PATH": str(classifiers["tensor"][0]),
+        "MILLRACE_DEVICE": "cpu",
+    }
+    settings |= {"MILLRACE_GATEWAY_URL": gateway.url, "MILLRACE_FEATURES": json.dumps({"refs": ["fv:f0"]})}
+    server = start_service("-m", "millrace_services.inference", "serve", listening=False, **settings)
+    assert server.exit_code() != 0
+    assert "1 features of one value each are named" in server.log()
+    assert "takes rows of 30 values" in server.log()
+
+
+def test_the_same_rows_of_features_have_the_same_answer_and_newer_ones_their_own(gateway, serve, models):
+    at = ["2026-01-01T00:00:00Z"]
+
+    def answer(request):
+        rows = len(request["entities"]["user"])
+        columns = [{"values": [1.5] * rows, "statuses": ["PRESENT"] * rows, "event_timestamps": at * rows}] * 3
+        names = [ref.replace(":", "__") for ref in request["features"]]
+        return 200, json.dumps({"metadata": {"feature_names": names}, "results": columns}).encode()
+
+    gateway.answer = answer
+    features = json.dumps({"refs": ["u:a", "u:b", "u:c"]})
+    server = serve(
+        models["sum"],
+        MILLRACE_GATEWAY_URL=gateway.url,
+        MILLRACE_FEATURES=features,
+        MILLRACE_CACHE='{"ttl": "1h", "maxBytes": 1048576}',
+    )
+    said = []
+    for at[0] in ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"):
+        found = httpx.post(f"{server.url}/predict", json={"entities": {"user": [1, 2]}})
+        assert (found.json()["predictions"], found.json()["features"]) == ([[4.5], [4.5]], {"missing": 0})
+        said.append(found.headers["x-millrace-cache"])
+    assert said == ["miss", "hit", "miss"]
+    assert len(gateway.requests) == 3
+    tensors = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
+    for told in ("miss", "hit"):
+        found = httpx.post(f"{server.url}/v2/models/m/infer", json={"id": told, **tensors})
+        assert (found.json()["id"], found.headers["x-millrace-cache"]) == (told, told)
+        assert found.json()["outputs"][0]["data"] == [6.0]
+    metrics = httpx.get(f"{server.url}/metrics").text
+    counted = {
+        line.split('result="')[1].split('"')[0]: line.split()[-1]
+        for line in metrics.splitlines()
+        if "cache_lookups_total{" in line
+    }
+    assert counted == {"hit": "2.0", "shared": "0.0", "miss": "3.0"}
+    assert "millrace_inference_cache_entries{" in metrics
+    assert "millrace_inference_compute_seconds_count" in metrics

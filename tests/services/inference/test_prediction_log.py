@@ -166,7 +166,7 @@ def test_without_a_log_nothing_is_written_and_the_id_is_answered(
         logged(tmp_path)
 
 
-def taken(headers: dict[bytes, bytes], **settings: Any) -> list[PredictionRecord]:
+def taken(headers: dict[bytes, bytes], noted: Note | None = None, **settings: Any) -> list[PredictionRecord]:
     found: list[PredictionRecord] = []
 
     async def gone() -> bool:
@@ -175,7 +175,7 @@ def taken(headers: dict[bytes, bytes], **settings: Any) -> list[PredictionRecord
     log = PredictionLog(
         LogSettings(uri="file:///x", spool=Path("/x"), **settings), "ranker", lambda record, _: found.append(record)
     )
-    note = Note("mine")
+    note = noted or Note("mine")
     note.timings = Timings(1.0, 2.0, 3.0)
     log.take(Call({"headers": list(headers.items())}, b"", gone), note, 200, 0)
     return found
@@ -193,6 +193,14 @@ def taken(headers: dict[bytes, bytes], **settings: Any) -> list[PredictionRecord
 def test_a_mirrored_request_is_known_by_its_host(host: bytes, shadow: bool) -> None:
     (record,) = taken({b"host": host})
     assert record.shadow is shadow
+
+
+@pytest.mark.parametrize(("said", "cached"), [("", False), ("miss", False), ("hit", True), ("shared", True)])
+def test_what_no_run_was_made_for_is_known_as_cached(said: str, cached: bool) -> None:
+    note = Note(None)
+    note.cache = said
+    (record,) = taken({}, note)
+    assert record.cached is cached
 
 
 def test_arm_experiment_and_unit_come_from_headers_of_which_one_is_configured() -> None:
