@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from tests.told_registry import tell
 
 KILLS = 4
 NAME = "ab-kills"
+
+Gateway = Callable[[], RunningService]
 
 pytestmark = pytest.mark.slow
 
@@ -67,10 +69,9 @@ class Sender(threading.Thread):
         return outcome(NAME, f"{self._number}-{at}", self._drawn.choice(self._units), "amount", value)
 
 
-def test_nothing_is_lost_and_nothing_counts_twice_while_gateway_and_store_are_killed(
-    start: StartService, registry: RunningService, own_store: Store, tmp_path: Path
-) -> None:
-    def gateway() -> RunningService:
+@pytest.fixture
+def gateway(start: StartService, registry: RunningService, own_store: Store, tmp_path: Path) -> Gateway:
+    def begin() -> RunningService:
         return start(
             "-m",
             "millrace_services.gateway",
@@ -83,6 +84,27 @@ def test_nothing_is_lost_and_nothing_counts_twice_while_gateway_and_store_are_ki
             MILLRACE_EVIDENCE_LOG=str(tmp_path / "log"),
         )
 
+    return begin
+
+
+def test_what_comes_while_the_store_is_away_is_pending_and_counted_once_it_is_back(
+    gateway: Gateway, registry: RunningService, own_store: Store
+) -> None:
+    tell(registry.url, experiment(NAME))
+    running = gateway()
+    arms = _assigned(running.url, ["u", "v"])
+    own_store.stop()
+    sent = [outcome(NAME, "1", "u", "amount", 0.1), outcome(NAME, "2", "v", "amount", 0.2)]
+    answer = httpx.post(f"{running.url}/outcomes", json={"outcomes": sent}, timeout=30)
+    assert (answer.status_code, answer.json()["pending"]) == (200, 2)
+    assert httpx.get(f"{running.url}/experiments/rides/{NAME}/sums").status_code == 503
+    own_store.start()
+    _until(lambda: _metrics(running.url) == expected(arms, sent))
+
+
+def test_nothing_is_lost_and_nothing_counts_twice_while_gateway_and_store_are_killed(
+    gateway: Gateway, registry: RunningService, own_store: Store
+) -> None:
     tell(registry.url, experiment(NAME))
     running = gateway()
     units = [f"user-{number}" for number in range(50)]
@@ -110,12 +132,13 @@ def test_nothing_is_lost_and_nothing_counts_twice_while_gateway_and_store_are_ki
         assert not sender.is_alive()
     sent = [each for sender in senders for each in sender.answered]
     wanted = expected(arms, sent)
+    _until(lambda: _metrics(running.url) == wanted)
 
-    def is_whole() -> bool:
-        answer = httpx.get(f"{running.url}/experiments/rides/{NAME}/sums")
-        return answer.status_code == 200 and answer.json()["metrics"] == wanted
 
-    _until(is_whole)
+def _metrics(url: str) -> Any:
+    """Of the sums, where they are whole."""
+    answer = httpx.get(f"{url}/experiments/rides/{NAME}/sums")
+    return answer.json()["metrics"] if answer.status_code == 200 else None
 
 
 def _assigned(url: str, units: list[str]) -> dict[str, str]:
