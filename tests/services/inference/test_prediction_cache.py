@@ -119,6 +119,20 @@ def test_values_that_a_model_may_tell_apart_have_keys_of_their_own(kind: str, fi
     assert key_of(one, ["y"]) != key_of(other, ["y"])
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (np.array([1.0], "<f4"), np.array([0x3F800000], "<i4")),
+        (np.array(["a"], object), np.array([b"a"], object)),
+        (np.array(["ab", "c"], object), np.array(["a", "bsc"], object)),
+        (np.array(["abs", "c"], object), np.array(["ab", "sc"], object)),
+    ],
+    ids=["types", "text and bytes", "lengths", "borders"],
+)
+def test_what_has_the_same_bytes_in_another_form_has_a_key_of_its_own(first: np.ndarray, second: np.ndarray) -> None:
+    assert key_of({"x": first}, ["y"]) != key_of({"x": second}, ["y"])
+
+
 def test_a_newer_row_of_a_feature_has_an_answer_of_its_own_though_its_value_is_the_same() -> None:
     feeds = {"x": np.ones((1, 1), np.float32)}
 
