@@ -99,9 +99,8 @@ class Spool:
         content = sink.getvalue()
         began = file.tell()
         try:
-            file.write(_HEAD.pack(_MAGIC, zlib.crc32(content), content.size))
-            file.write(content)
-            file.flush()
+            _write(file, _HEAD.pack(_MAGIC, zlib.crc32(content), content.size))
+            _write(file, content)
             os.fsync(file.fileno())
         except OSError:
             with suppress(OSError):
@@ -165,6 +164,13 @@ class Spool:
         finally:
             os.close(folder)
         return last + 1
+
+
+def _write(file: IO[bytes], content: bytes | pa.Buffer) -> None:
+    """Writes all of it: where a disk gets full, a write takes the beginning alone, and only the next one fails."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 def read(path: Path) -> Iterator[pa.Table]:

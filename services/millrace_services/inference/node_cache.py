@@ -22,6 +22,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -275,11 +276,17 @@ def _copied(source: Path, target: Path, *, reserved: bool = False) -> Downloaded
         buffer = memoryview(bytearray(_CHUNK))
         while count := (copy if shares else file).readinto(buffer):
             if not shares:
-                copy.write(buffer[:count])
+                _write(copy, buffer[:count])
             digest.update(buffer[:count])
             size += count
         os.fsync(copy.fileno())
     return Downloaded(f"sha256:{digest.hexdigest()}", size)
+
+
+def _write(file: FileIO, left: memoryview) -> None:
+    """Writes all of it: where a disk gets full, a write takes the beginning alone, and only the next one fails."""
+    while left:
+        left = left[file.write(left) :]
 
 
 def _shared(target: int, source: int) -> bool:

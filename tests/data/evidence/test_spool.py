@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,30 @@ def test_what_was_cut_off_or_damaged_is_not_read_and_all_before_it_is(tmp_path: 
     segment.path.write_bytes(content[:end])
     whole = sum(size <= min(at, end) for size in sizes[1:])
     assert ids(segment.path) == ["a", "b", "c"][:whole]
+
+
+@contextmanager
+def full_disk(at: int) -> Iterator[None]:
+    """No file grows beyond a size, as on a full disk: a write takes what fits, and the next one fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [7, 200])
+def test_rows_for_which_the_disk_has_room_in_part_are_refused_and_later_ones_are_read(
+    tmp_path: Path, room: int
+) -> None:
+    made = Spool(tmp_path)
+    size = made.append(table("a"), 7)
+    with full_disk(size + room), pytest.raises(OSError, match="too large"):
+        made.append(table("b"), 7)
+    made.append(table("c"), 7)
+    made.close_segment()
+    assert [ids(each.path) for each in made.closed()] == [["a", "c"]]
 
 
 def test_no_sequence_is_given_twice_though_its_segment_has_gone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -90,6 +91,20 @@ def test_what_is_damaged_in_the_cache_is_fetched_anew_and_replaced(server, folde
     second, path = pod(server, folder, tmp_path, "b", first.digest)
     assert (second.cache, path.read_bytes()) == ("stored", server.files["/m.onnx"])
     assert pod(server, folder, tmp_path, "c", first.digest)[0].cache == "hit"
+
+
+def test_a_copy_for_which_the_disk_has_room_in_part_is_none(folder, tmp_path):
+    cache = NodeCache(folder, MEBIBYTE)
+    path, digest = model(tmp_path, 1)
+    assert cache.put(digest, path, [])
+    target = tmp_path / "pod-2" / "model.onnx"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, before[1]))
+    try:
+        assert cache.take(digest, target) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert cache.take(digest, target) is not None
 
 
 def test_a_link_in_the_cache_leads_nowhere(server, folder, tmp_path):
