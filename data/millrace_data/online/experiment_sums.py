@@ -8,7 +8,8 @@ All keys of an experiment begin with ``experiment-sums:{<namespace>/<name>/<uid>
     values      hash    unit NUL outcome NUL (a: after exposure, b: before) -> the exact sum of its values
     sums        hash    what is read
     waiting     hash    unit -> outcomes that came before its exposure did
-    ids:<n>     set     digests of the ids that came in a period; of two periods an id is known
+    ids:<n>     set     digests of the ids that came in a period; known in the two beside it, too, because
+                        of logs that are read again the later one may come first
 
 Sums are exact, so they are the same in whatever order outcomes come, and whether they came or a log was read again. An
 exact sum is a list of doubles that do not overlap, packed little-endian (J. R. Shewchuk, "Adaptive Precision
@@ -214,6 +215,7 @@ for i = 1, n do
   end
 end
 local known, previous = base .. 'ids:' .. period, base .. 'ids:' .. (tonumber(period) - 1)
+local following = base .. 'ids:' .. (tonumber(period) + 1)
 local answers, late, unexposed = {}, 0, 0
 n = tonumber(ARGV[at])
 at = at + 1
@@ -222,7 +224,7 @@ for i = 1, n do
   local value, time = struct.unpack('<dd', ARGV[at + 3])
   local is_late = ARGV[at + 4] == '1'
   at = at + 5
-  if call('SISMEMBER', previous, id) == 1 or call('SADD', known, id) == 0 then
+  if call('SISMEMBER', previous, id) == 1 or call('SISMEMBER', following, id) == 1 or call('SADD', known, id) == 0 then
     answers[i] = 0
   else
     local first = call('HGET', units, unit)

@@ -92,6 +92,15 @@ def test_an_id_is_known_through_its_period_and_the_next(store: Store) -> None:
     assert told == [[ACCEPTED], [DUPLICATE], [DUPLICATE], [ACCEPTED]]
 
 
+def test_an_id_of_two_periods_counts_once_where_the_log_of_the_later_one_is_told_first(store: Store) -> None:
+    experiment = fresh()
+    run(store, experiment, [exposure("u", NOW - HOUR)])
+    period = IDS_SECONDS * 1_000_000
+    begins = NOW - NOW % period
+    told = [run(store, experiment, (), [outcome("u", 1.0, "same", NOW, at)]) for at in (begins, begins - 1)]
+    assert told == [[ACCEPTED], [DUPLICATE]]
+
+
 def test_a_second_exposure_changes_nothing_but_the_crossovers_where_the_arm_is_another(store: Store) -> None:
     experiment = fresh()
     run(store, experiment, [exposure("u"), exposure("v"), exposure("u", NOW + 1, epoch=1), exposure("v", NOW + 1, "b")])
