@@ -139,13 +139,13 @@ def _rules(observation: Observation, primary: Metric, plan: PlanStatus, *, betwe
 
 
 def _between_looks(plan: PlanStatus, looks: dict[str, Any], epochs: Any, control: str) -> bool:
-    """Whether the next look of a group sequential test is not due: a fifth of the planned units each."""
+    """Whether the next look of a group sequential test is not due: a fifth of the planned units each, of all pairs."""
     if plan.method != "groupSequential":
         return False
     arms = [arm for arm in epochs[-1].sums if arm != control]
     units = {arm: sum(metric.units(epoch.sums[arm]) for epoch in epochs) for arm in (control, *arms)}
     came = min(units[control] + units[arm] for arm in arms) / plan.units
-    last = max((look.fractions[-1] for look in looks.values() if look.fractions), default=0.0)
+    last = min((look.fractions[-1] for look in looks.values() if look.fractions), default=0.0)
     return min(math.floor(came * _LOOKS), _LOOKS) <= math.floor(last * _LOOKS)
 
 

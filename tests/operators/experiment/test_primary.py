@@ -269,6 +269,34 @@ def test_a_group_sequential_test_is_looked_at_five_times_and_shows_nothing_betwe
     assert life.phase == "Paused"
 
 
+def test_of_challengers_with_unlike_weights_each_has_its_last_look() -> None:
+    life = experiment(analysis={"method": "groupSequential", "minRuntime": "1d"})
+    life.document["spec"]["arms"] = [
+        {"name": "control", "deployment": "v1", "control": True},
+        {"name": "most", "deployment": "v2", "weight": 50},
+        {"name": "least", "deployment": "v3", "weight": 10},
+    ]
+
+    def measure(request: Any) -> Fact[Any]:
+        [epoch] = life.status.epochs or []
+        units = (life.now - epoch.start).total_seconds() / DAY * 4000
+        exposures = {0: {arm: round(units * weight / 100) for arm, weight in epoch.weights.items()}}
+        did = {0: {arm: Gateway._did(count, 0.1) for arm, count in exposures[0].items()}}
+        sums = ExperimentSums(as_of=life.now, whole=True, exposures=exposures, metrics={"ctr": did})
+        return Known(sums, "the gateway", life.now)
+
+    life.measure = measure
+    life.run(26 * DAY)
+    analysis = life.status.analysis
+    assert analysis is not None
+    fractions = {each.arm: each.fractions or [] for each in analysis.past or ()}
+    assert [analysis.primary and analysis.primary.reason, len(fractions["least"]), fractions["least"][-1] >= 1] == [
+        "NoDifference",
+        5,
+        True,
+    ]
+
+
 def test_a_fixed_horizon_shows_nothing_before_its_end() -> None:
     life = experiment(analysis={"method": "fixed"})
     Gateway(life, 0.13, daily=1200)
