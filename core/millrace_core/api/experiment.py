@@ -222,6 +222,7 @@ class Weights(StatusModel):
 class Epoch(StatusModel):
     """A stretch of time in which weights, ramp and the arms' revisions are the same."""
 
+    number: int = Field(description="Its number, counted from 0 and kept when older ones are dropped.")
     start: Moment = Field(description="When it began: what it says was in force.")
     weights: dict[str, int] = Field(description="The weights, in percent, by arm.")
     revisions: dict[str, str] | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 
 from millrace_core.experiments.metric import Epoch, Kind, Sums, no_sums
@@ -10,29 +10,32 @@ from millrace_core.experiments.sums import ExperimentSums, MetricSums
 from millrace_core.stats.sums import Counts, Moments, Pairs
 
 
-def epochs_of(answer: ExperimentSums, metric: str, kind: Kind, weights: Sequence[Mapping[str, float]]) -> list[Epoch]:
+def epochs_of(
+    answer: ExperimentSums, metric: str, kind: Kind, weights: Mapping[int, Mapping[str, float]]
+) -> list[Epoch]:
     """One epoch for each in which units came; a single one without units where none came.
 
     Units without an outcome count as 0, also in a ratio's denominator. What came in an epoch that ``weights`` does not
-    have yet is left for the next look.
+    have yet is left for the next look, and what came in one that it has no more is not counted.
 
     Args:
         answer: of the gateway.
         metric: its name.
         kind: of it.
-        weights: of traffic by arm, epoch by epoch, counted from 0; at least one.
+        weights: of traffic by number of the epoch, oldest first, and arm; at least one.
 
     Raises:
         RejectError: the sums are of no units at all, such as more successes than units.
     """
     of_metric = answer.metrics.get(metric, {})
     found = []
-    for index, by_arm in enumerate(weights):
-        exposed, outcomes = answer.exposures.get(index, {}), of_metric.get(index, {})
+    for number, by_arm in weights.items():
+        exposed, outcomes = answer.exposures.get(number, {}), of_metric.get(number, {})
         if any(exposed.get(arm, 0) for arm in by_arm):
             sums = {arm: _sums(kind, exposed.get(arm, 0), outcomes.get(arm)) for arm in by_arm}
             found.append(Epoch(sums, by_arm))
-    return found or [Epoch({arm: no_sums(kind) for arm in weights[-1]}, weights[-1])]
+    *_, last = weights.values()
+    return found or [Epoch({arm: no_sums(kind) for arm in last}, last)]
 
 
 def _sums(kind: Kind, units: int, of: MetricSums | None) -> Sums:

@@ -116,7 +116,7 @@ class PublishedExperiment:
 
     Attributes:
         uid: of the object; a rerun is another one, with sums of its own.
-        epoch: the current one, counted from 0; None before the first.
+        epoch: number of the current one; None before the first.
         assignment: None before it became Ready.
         overridden: the arm by header and value.
         outcomes: names of outcomes that it takes.

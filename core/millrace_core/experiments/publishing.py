@@ -21,7 +21,7 @@ def published_form(document: Mapping[str, Any]) -> dict[str, Any]:
         "status": {
             "phase": status.get("phase") or "Pending",
             "weights": weights.get("applied") or weights.get("desired") or {},
-            "epoch": len(epochs) - 1 if isinstance(epochs, list) and epochs else None,
+            "epoch": _object(epochs[-1]).get("number") if isinstance(epochs, list) and epochs else None,
             "assignment": status.get("assignment"),
         },
     }

@@ -46,7 +46,7 @@ class ExperimentSums(_Answer):
     Attributes:
         as_of: when they were read.
         whole: whether the store has all that the logs have. Where it does not, the gateway answers 503 instead.
-        exposures: units by epoch, as ``status.epochs`` counts them from 0, and arm.
+        exposures: units by the epoch's number in ``status.epochs``, and arm.
         metrics: by name of ``spec.metrics``, epoch and arm.
         crossovers: units that were seen in two arms; they count in the first.
         unexposed: outcomes kept apart, because their unit was not exposed, or not yet when they came about.

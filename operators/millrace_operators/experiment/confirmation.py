@@ -21,8 +21,8 @@ WEIGHTS_CHANGED: Final = "WeightsChanged"
 STEPS_CHANGED: Final = "StepsChanged"
 REVISION_CHANGED: Final = "RevisionChanged"
 
-# As many as the schema lets the status hold; the oldest are dropped. Nothing is decided by them: only the last one is
-# looked at, to see whether another begins.
+# As many as the schema lets the status hold; the oldest are dropped, and units that came in them count no more. Each
+# keeps its number, by which the gateway counts.
 MAX_EPOCHS: Final = 100
 
 
@@ -57,8 +57,9 @@ def _with_epochs(
         programmed: whether the route holds what the status wants.
     """
     if edited and status.epochs:
-        start = {"start": observation.now, "reason": STEPS_CHANGED}
-        status = _with(status, status.epochs[-1].model_copy(update=start))
+        last = status.epochs[-1]
+        changes = {"number": last.number + 1, "start": observation.now, "reason": STEPS_CHANGED}
+        status = _with(status, last.model_copy(update=changes))
     return _of_the_route(observation, status) if programmed else status
 
 
@@ -71,7 +72,9 @@ def _of_the_route(observation: Observation, status: ExperimentStatus) -> Experim
         reason = REVISION_CHANGED
     else:
         return status
-    return _with(status, Epoch(start=observation.now, weights=weights, revisions=revisions, reason=reason))
+    number = last.number + 1 if last else 0
+    epoch = Epoch(number=number, start=observation.now, weights=weights, revisions=revisions, reason=reason)
+    return _with(status, epoch)
 
 
 def _with(status: ExperimentStatus, epoch: Epoch) -> ExperimentStatus:

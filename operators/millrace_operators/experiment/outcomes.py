@@ -89,8 +89,11 @@ def look_at_outcomes(observation: Observation, answer: ExperimentSums, arms: Seq
     return OutcomeLook(found.measurements, (*found.past, *rest), found.primary, found.arms)
 
 
-def _weights(status: ExperimentStatus) -> list[dict[str, float]]:
-    return [{arm: float(weight) for arm, weight in epoch.weights.items()} for epoch in status.epochs or ()]
+def _weights(status: ExperimentStatus) -> dict[int, dict[str, float]]:
+    """By number of the epoch, and arm."""
+    return {
+        epoch.number: {arm: float(weight) for arm, weight in epoch.weights.items()} for epoch in status.epochs or ()
+    }
 
 
 def _with_primary(

@@ -18,12 +18,12 @@ HALF = {"control": 50.0, "v2": 50.0}
 FULL = {"control": 0.0, "v2": 100.0}
 
 
-def found(kind: Kind, of: MetricSums | None, *weights: dict[str, float], **answer: Any) -> list[Epoch]:
+def found(kind: Kind, of: MetricSums | None, *weights: dict[str, float], first: int = 0, **answer: Any) -> list[Epoch]:
     exposures = {0: {"control": 10, "v2": 4}}
     metrics = {"m": {0: {"v2": of}}} if of else {}
     parts = {"exposures": exposures, "metrics": metrics, **answer}
     sums = ExperimentSums(as_of=datetime(2026, 1, 1, tzinfo=UTC), whole=True, **parts)
-    return epochs_of(sums, "m", kind, weights or [HALF])
+    return epochs_of(sums, "m", kind, dict(enumerate(weights or [HALF], first)))
 
 
 def test_units_without_an_outcome_count_as_zero_in_every_kind() -> None:
@@ -40,6 +40,12 @@ def test_epochs_without_units_and_those_that_are_not_known_yet_are_left_out() ->
     epochs = found("mean", None, HALF, FULL, FULL, exposures=exposures)
     assert [epoch.weights for epoch in epochs] == [HALF, FULL]
     assert epochs[1].sums["v2"] == Moments(7)
+
+
+def test_an_epoch_keeps_its_units_when_older_ones_are_dropped() -> None:
+    exposures = {0: {"control": 90, "v2": 9}, 1: {"control": 10, "v2": 4}, 2: {"control": 0, "v2": 7}}
+    epochs = found("mean", None, HALF, FULL, first=1, exposures=exposures)
+    assert [(epoch.weights, epoch.sums["v2"]) for epoch in epochs] == [(HALF, Moments(4)), (FULL, Moments(7))]
 
 
 def test_without_any_units_there_is_one_epoch_without_them() -> None:

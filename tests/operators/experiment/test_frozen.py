@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_core.experiments.publishing import published_form
 from tests import builders
 from tests.operators.experiment.life import Life
 
@@ -124,6 +125,9 @@ def test_past_a_hundred_epochs_the_oldest_are_dropped_and_the_ramp_goes_on_as_if
         life.run(1)
     found = life.status.epochs or []
     assert (len(found), (found[0].revisions or {})["challenger"]) == (100, "v2-00000001")
+    assert [epoch.number for epoch in found] == list(range(2, 102))
+    published = published_form({"status": life.status.model_dump(by_alias=True, mode="json")})
+    assert published["status"]["epoch"] == 101
     assert ((found[-1].revisions or {})["challenger"], life.phase) == (f"v2-{100:08x}", "Running")
     life.run(600)
     assert epochs(life)[-1] == (50, "WeightsChanged")

@@ -71,10 +71,10 @@ class Gateway:
         epochs = self.life.status.epochs or []
         ends = [epoch.start for epoch in epochs[1:]] + [self.life.now]
         exposures: dict[int, dict[str, int]] = {}
-        for index, (epoch, end) in enumerate(zip(epochs, ends, strict=True)):
+        for epoch, end in zip(epochs, ends, strict=True):
             units = (end - epoch.start).total_seconds() / DAY * self.daily
             share = epoch.weights["challenger"] / 100 if self.split is None else self.split
-            exposures[index] = {"control": round(units * (1 - share)), "challenger": round(units * share)}
+            exposures[epoch.number] = {"control": round(units * (1 - share)), "challenger": round(units * share)}
         metrics = {
             name: {
                 index: {arm: self._did(units, rates[arm]) for arm, units in arms.items()}

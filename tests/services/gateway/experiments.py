@@ -39,7 +39,9 @@ def experiment(name: str = "ab", *, weight: int = 50, phase: str = "Running", ho
         "status": {
             "phase": phase,
             "weights": {"desired": {"champion": 100 - weight, "v2": weight}},
-            "epochs": [{"start": "2026-01-01T00:00:00Z", "weights": {"champion": 100 - weight, "v2": weight}}],
+            "epochs": [
+                {"number": 0, "start": "2026-01-01T00:00:00Z", "weights": {"champion": 100 - weight, "v2": weight}}
+            ],
             "assignment": {
                 "salt": "salt",
                 "holdout": holdout,
