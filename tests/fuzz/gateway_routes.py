@@ -101,6 +101,8 @@ READS: Final = [
     _read({"features": ["global:visits"], "entities": {}}),
     _read(_CARTS, more=b" accept:" + _ARROW),
     _read({**_CARTS, "entities": {"user_id": [1.0, 2], "at": [1.5e9, 0]}}, b"/feast/get-online-features"),
+    _read({"features": ["global:visits"], "entities": {"__dummy_id": [""]}}, b"/feast/get-online-features"),
+    _read({"features": ["global:visits"], "entities": {"__dummy_id": [""]}}, b"/feast/get-online-features", b" accept:" + _ARROW),
     b"POST /get-online-features content-type:" + _ARROW + b"\n" + stream({"user_id": pa.array([1, 2, 3])}),
     b"GET /v1/feature-views/shop/stats/online",
     b"GET /health",

@@ -177,9 +177,13 @@ def _feast_push(body: bytes) -> None:
 
 def _feast_read(body: bytes) -> None:
     entities = request.parse(body, "shop", feast_form.loads).entities
-    orjson.dumps(entities)
+    feast_form.check_dummies(feast_form.DUMMY_KEYS, entities)
     types = [(key.name, key.type) for key in _STATS.join_keys]
     keys.store_keys(_STATS, feast_form.columns(types, entities))
+    # What has come so far goes back as it came.
+    orjson.dumps(
+        {name: entities.get(name) for name in (*(key.name for key in _STATS.join_keys), *feast_form.DUMMY_KEYS)}
+    )
 
 
 def _json_read(body: bytes) -> None:

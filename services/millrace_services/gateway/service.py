@@ -151,6 +151,7 @@ class FeatureReads:
         if feast:
             request = request._replace(entities=feast_form.columns(plan.types, request.entities))
         dummies = feast_form.DUMMY_KEYS if feast and plan.has_global else ()
+        feast_form.check_dummies(dummies, came)
         request = request.split((*plan.join_keys, *dummies), plan.request_fields)
         if plan.binary_keys and not binary:
             request = request.decoded(plan.binary_keys)

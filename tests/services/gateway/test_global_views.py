@@ -97,6 +97,23 @@ def test_feasts_clients_send_a_key_of_their_own_and_get_it_back(gateway: Running
     assert (list(found), found["amount"]["values"]) == (["user_id", "amount", "visits"], [12.5, 12.5])
 
 
+def test_the_key_of_feasts_clients_has_no_column_in_arrow(gateway: RunningService) -> None:
+    headers = {"accept": "application/vnd.apache.arrow.stream"}
+    body = {"features": ["rates:amount", "stats:visits"], "entities": {"user_id": [1, 2], "__dummy_id": ["", 5]}}
+    answer = httpx.post(f"{gateway.url}/feast/get-online-features", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert [name for name in table.column_names if "__" not in name] == ["user_id", "amount", "visits"]
+    assert table["amount"].to_pylist() == [12.5, 12.5]
+
+
+@pytest.mark.parametrize("value", ["{}", "[1]", "[" * 300 + "]" * 300])
+def test_the_key_of_feasts_clients_is_a_text_or_a_number(gateway: RunningService, value: str) -> None:
+    body = f'{{"features": ["rates:amount"], "entities": {{"__dummy_id": ["", {value}]}}}}'
+    answer = httpx.post(f"{gateway.url}/feast/get-online-features", content=body)
+    assert (answer.status_code, answer.json()["field"]) == (400, "entities.__dummy_id[1]"), answer.text
+
+
 @pytest.mark.parametrize("path", ["/push", "/feast/push"])
 def test_a_push_names_no_key_and_the_newest_row_stays(gateway: RunningService, path: str) -> None:
     rows = {"event_timestamp": ["2026-11-26T00:00:00Z", "2026-11-25T12:00:00Z"], "amount": [2.0, 1.0], "visits": [2, 1]}

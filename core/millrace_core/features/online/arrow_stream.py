@@ -84,9 +84,14 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
 
 
 def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence[FeatureColumns]) -> bytes:
-    """The answer to a read; ``read`` holds the columns of each of the plan's views, in the plan's order."""
+    """The answer to a read; ``read`` holds the columns of each of the plan's views, in the plan's order.
+
+    A key that is none of the views', which Feast's clients send for views without entities, has no type, and stays out.
+    """
     types = {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.entities}
-    made: list[tuple[str, pa.Array]] = [(name, _keys(values, types[name])) for name, values in entities.items()]
+    made: list[tuple[str, pa.Array]] = [
+        (name, _keys(values, types[name])) for name, values in entities.items() if name in types
+    ]
     features: list[list[tuple[str, pa.Array]]] = [[] for _ in plan.names]
     for view, columns in zip(plan.reads, read, strict=True):
         moments = pa.array(columns.event_times, pa.int64()).cast(_TIME)

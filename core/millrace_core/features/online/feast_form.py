@@ -20,6 +20,7 @@ import orjson
 
 from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.types import times
 
 DUMMY_KEYS: Final = ("__dummy_id",)
@@ -66,6 +67,20 @@ def columns(types: Iterable[tuple[str, FeatureType | None]], came: Mapping[str, 
         if name in came:
             made[name] = [_value(kind, value) for value in came[name]]
     return made
+
+
+def check_dummies(names: Iterable[str], came: Mapping[str, Sequence[Any]]) -> None:
+    """Checks the values of keys that say nothing: they go back as they came, so they have to be such as keys have.
+
+    Raises:
+        RejectError: one is a list or an object.
+    """
+    for name in names:
+        for row, value in enumerate(came.get(name, ())):
+            if isinstance(value, list | dict):
+                raise RejectError(
+                    f"{shown(value, 100)} came, a text or a number is expected", field=f"entities.{name}[{row}]"
+                )
 
 
 def seconds(kind: FeatureType, values: Sequence[Any]) -> Sequence[Any]:
