@@ -104,25 +104,29 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_request_that_ends_the_process_costs_others_one_connection_and_is_never_run_again(serve, quotient):
-    server = serve(quotient)
+def test_a_request_that_ends_the_process_costs_others_one_connection_and_is_soon_refused(serve, quotient):
+    server, ended = serve(quotient), 0
     with httpx.Client(base_url=server.url, timeout=60) as client:
         with Clients(server.url, 4) as clients:
-            with pytest.raises(httpx.TransportError):
-                divided(client, LOWEST, -1)
-            clients.wait(100)
-            again = divided(client, LOWEST, -1)
-            clients.wait(100)
+            # In company nobody can tell whose input it was; what is found a second time runs alone, and is it.
+            for _ in range(3):
+                try:
+                    again = divided(client, LOWEST, -1)
+                except httpx.TransportError:
+                    ended += 1
+                clients.wait(100)
+        assert ended in (1, 2)
         assert (again.status_code, again.json()["reason"]) == (400, "EndedTheProcess")
         assert clients.outcomes.pop(200) >= 300
-        assert clients.outcomes.pop("reset", 0) <= 4, "each of four lost at most the answer it waited for"
+        assert clients.outcomes.pop("reset", 0) <= 4 * ended, "each of four lost at most the answer it waited for"
         assert clients.outcomes == {}, "nobody got a 503"
         assert divided(client, 7, -7).json()["outputs"][0]["data"] == [-1]
         crashes = [line for line in client.get("/metrics").text.splitlines() if "crashes_total{" in line]
-        assert [line.endswith(" 1.0") for line in crashes] == ['signal="SIGFPE"' in line for line in crashes]
-        assert sum(line.endswith(" 1.0") for line in crashes) == 1
-    [line] = [line for line in server.log_lines() if "was ended by" in str(line["message"])]
-    assert "SIGFPE (integer arithmetic without a result, such as INT_MIN / -1)" in str(line["message"])
+        counts = {"SIGFPE" in line: float(line.rpartition(" ")[2]) for line in crashes if not line.endswith(" 0.0")}
+        assert counts == {True: float(ended)}
+    lines = [str(line["message"]) for line in server.log_lines() if "was ended by" in str(line["message"])]
+    assert len(lines) == ended
+    assert all("SIGFPE (integer arithmetic without a result, such as INT_MIN / -1)" in line for line in lines)
     server.terminate(signal.SIGTERM)
     assert server.exit_code() == 0
 
