@@ -20,7 +20,7 @@ from pydantic import Field
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.base.settings import Settings
 from millrace_data.objects.door import OPEN, Door
-from millrace_data.objects.http import HttpReader, Server
+from millrace_data.objects.http import PASSING, HttpReader, Server
 from millrace_data.objects.http_client import HttpClient
 from millrace_data.objects.uri import ObjectUri
 
@@ -100,7 +100,7 @@ class _Account:
     def _exchange(self, now: int) -> tuple[str, float]:
         form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": self._assertion(now)}
         response, body = self._client.read(self._tokens, {"accept-encoding": "identity"}, _MOST, "POST", form)
-        if response.status_code >= 500:  # noqa: PLR2004
+        if response.status_code in PASSING or response.status_code >= 500:  # noqa: PLR2004
             raise RetryError(f"{self._tokens.host} answers {response.status_code}", field=SECRET, reason="Unreachable")
         try:
             answer = orjson.loads(body)

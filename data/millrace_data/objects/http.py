@@ -34,7 +34,7 @@ _EMPTY_RANGE: Final = 416
 _REDIRECT: Final = 300
 _INTERNAL: Final = 500
 # Time-out, too early, too many requests: the same request may be answered later.
-_PASSING: Final = (408, 425, 429)
+PASSING: Final = (408, 425, 429)
 _BUSY: Final = (429, 503)
 _LATER: Final = "Run it again later"
 # Of RFC 9110; no object has a size of 19 digits.
@@ -188,7 +188,7 @@ class HttpReader:
             raise RetryError(f"{self._uri.shown} changed while it was read", field=self._uri.field, reason="Changed")
         if status == _EMPTY_RANGE:
             raise self._reject(f"{self._uri.shown} is empty", "BadModel")
-        if _REDIRECT <= status < _INTERNAL and status not in _PASSING:
+        if _REDIRECT <= status < _INTERNAL and status not in PASSING:
             raise self._reject(f"{self._uri.shown}: {said}", "BadUri", "Check the URI, its query and signature too")
         if status in _BUSY:
             raise self._retry(f"the server asks for fewer requests: it answers {status}", _LATER)

@@ -19,7 +19,7 @@ import orjson
 
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_data.objects.door import Door
-from millrace_data.objects.http import HttpReader, HttpSettings, Server
+from millrace_data.objects.http import PASSING, HttpReader, HttpSettings, Server
 from millrace_data.objects.http_client import HttpClient
 from millrace_data.objects.uri import ObjectUri
 
@@ -180,7 +180,7 @@ class Registry:
                 field=self._uri.field,
                 reason="ModelNotFound",
             )
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if status in PASSING or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise RetryError(
                 f"{self._uri.shown}: the registry answers {status}", field=self._uri.field, reason="Unreachable"
             )

@@ -131,7 +131,7 @@ def test_what_is_wrong_with_google_is_named_and_the_key_is_in_no_message(server,
         assert "s3cret" not in str(bad)
 
 
-@pytest.mark.parametrize(("status", "error"), [(400, RejectError), (503, RetryError)])
+@pytest.mark.parametrize(("status", "error"), [(400, RejectError), (429, RetryError), (503, RetryError)])
 def test_a_server_of_tokens_that_gives_none_is_named(server, private, status, error):
     server.refuse = lambda *_: (status, {}, b"no")
     failed = _failure("gs://bucket/m.onnx", gcs(server, GOOGLE_SERVICE_ACCOUNT_KEY=account_key(private, server)))

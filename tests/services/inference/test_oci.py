@@ -249,9 +249,10 @@ def test_what_is_not_there_is_named(registry, path):
         fetched(registry.uri(), path)
     with pytest.raises(RejectError, match="is no reference of an artifact"):
         fetched(registry.uri(":a b"), path)
-    registry.server.refuse = lambda *_: (503, {}, b"")
-    with pytest.raises(RetryError, match="the registry answers 503"):
-        fetched(registry.uri(), path)
+    for status in (408, 429, 503):
+        registry.server.refuse = lambda *_, status=status: (status, {}, b"")
+        with pytest.raises(RetryError, match=f"the registry answers {status}"):
+            fetched(registry.uri(), path)
 
 
 def test_a_registry_is_asked_where_the_door_allows_it(registry, path):
