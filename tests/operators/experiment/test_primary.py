@@ -297,6 +297,35 @@ def test_of_challengers_with_unlike_weights_each_has_its_last_look() -> None:
     ]
 
 
+def test_a_last_look_that_decides_counts_though_the_longest_runtime_is_over() -> None:
+    life = experiment(analysis={"minRuntime": "7d", "maxRuntime": "7d"})
+    Gateway(life, 0.15)
+    life.run(8 * DAY)
+    assert life.phase == "Succeeded"
+
+
+@pytest.mark.parametrize(("challengers", "phase"), [(("v2",), "Failed"), (("v2", "v3"), "Running")])
+def test_alpha_of_guardrails_is_divided_among_all_challengers(challengers: tuple[str, ...], phase: str) -> None:
+    """Orders of v2 are fewer by a p between alpha / 2 and alpha."""
+    life = experiment(ORDERS)
+    arms = [{"name": name, "deployment": name, "weight": 20} for name in challengers]
+    life.document["spec"]["arms"] = [{"name": "control", "deployment": "v1", "control": True}, *arms]
+
+    def measure(request: Any) -> Fact[Any]:
+        [epoch] = life.status.epochs or []
+        exposures = {0: {arm: 200 * weight for arm, weight in epoch.weights.items()}}
+        metrics = {
+            name: {0: {arm: Gateway._did(units, rates.get(arm, rates[""])) for arm, units in exposures[0].items()}}
+            for name, rates in (("ctr", {"": 0.1}), ("orders", {"": 0.05, "v2": 0.039}))
+        }
+        sums = ExperimentSums(as_of=life.now, whole=True, exposures=exposures, metrics=metrics)
+        return Known(sums, "the gateway", life.now)
+
+    life.measure = measure
+    life.run(DAY)
+    assert life.phase == phase
+
+
 def test_a_fixed_horizon_shows_nothing_before_its_end() -> None:
     life = experiment(analysis={"method": "fixed"})
     Gateway(life, 0.13, daily=1200)

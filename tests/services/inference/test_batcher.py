@@ -336,6 +336,17 @@ def test_a_poisoned_request_fails_alone_on_the_loop_and_in_the_lane():
         assert [len(values) for values in world.model.runs] == [3, 1, 1, 1]
 
 
+def test_those_of_a_failed_run_have_their_own_turns_before_who_came_later():
+    async def life(world: World) -> None:
+        first = world.turn(*(row(LONG, number) for number in (1, -1, 2)))
+        await asyncio.sleep(0.005)
+        await asyncio.gather(*first, *world.turn(row(LONG, 9)), return_exceptions=True)
+
+    world = World()
+    run(world, life)
+    assert [values[:, 0].tolist() for values in world.model.runs] == [[1, -1, 2], [1], [-1], [2], [9]]
+
+
 def test_an_input_that_may_have_ended_the_process_runs_alone_and_one_that_did_not_at_all():
     suspect, refused = row(SHORT, 5), row(SHORT, 6)
     keys = [frozenset([key_of(feeds(values))]) for values in (refused, suspect)]
