@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from millrace_core.base.errors import RejectError
 
@@ -19,6 +20,14 @@ def _names(value: Any) -> Any:
     return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
+def _of_a_header(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise PydanticCustomError("header", "one line of ASCII characters is expected, since it is sent in a header")
+    return value
+
+
+# What a request's header has as it is, such as a token.
+HeaderText = Annotated[str, AfterValidator(_of_a_header)]
 # Several names in one variable, with commas between them.
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_names)]

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr
 
 from millrace_core.base.destinations import Destination
 from millrace_core.base.errors import RejectError
-from millrace_core.base.settings import Settings
+from millrace_core.base.settings import HeaderText, Settings
 from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 from millrace_data.objects.door import OPEN, PORTS, Door
 from millrace_data.objects.uri import s3_problem
@@ -33,9 +33,9 @@ class ObjectStoreSettings(Settings):
 
     _door: Door = PrivateAttr(OPEN)
 
-    access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID", description="Access key")
+    access_key_id: HeaderText | None = Field(None, alias="AWS_ACCESS_KEY_ID", description="Access key")
     secret_access_key: str | None = Field(None, alias="AWS_SECRET_ACCESS_KEY", description="Its secret")
-    session_token: str | None = Field(None, alias="AWS_SESSION_TOKEN", description="Token of temporary credentials")
+    session_token: HeaderText | None = Field(None, alias="AWS_SESSION_TOKEN", description="Token of temporary credentials")
     endpoint_url: str | None = Field(
         None,
         validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),

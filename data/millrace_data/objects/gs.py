@@ -18,7 +18,7 @@ import orjson
 from pydantic import Field
 
 from millrace_core.base.errors import RejectError, RetryError
-from millrace_core.base.settings import Settings
+from millrace_core.base.settings import HeaderText, Settings
 from millrace_data.objects.door import OPEN, Door
 from millrace_data.objects.http import PASSING, HttpReader, Server
 from millrace_data.objects.http_client import HttpClient
@@ -39,7 +39,7 @@ class GcsSettings(Settings):
     the machine's own identity is never asked for."""
 
     key: str | None = Field(None, alias=KEY, description="Key of a service account, as Google's console gives it: JSON")
-    token: str | None = Field(None, alias="GOOGLE_ACCESS_TOKEN", description="An access token, instead of a key")
+    token: HeaderText | None = Field(None, alias="GOOGLE_ACCESS_TOKEN", description="An access token, instead of a key")
     endpoint: str = Field(
         "https://storage.googleapis.com",
         alias="GOOGLE_STORAGE_ENDPOINT",

@@ -19,7 +19,7 @@ import httpx
 from pydantic import Field
 
 from millrace_core.base.errors import RejectError, RetryError
-from millrace_core.base.settings import Settings
+from millrace_core.base.settings import HeaderText, Settings
 from millrace_data.objects.base import CHUNK, ObjectRange
 from millrace_data.objects.door import OPEN, PORTS, REASON, Door
 from millrace_data.objects.http_client import HttpClient, origin, trouble
@@ -54,7 +54,7 @@ class HttpSettings(Settings):
 
     user: str | None = Field(None, alias="HTTP_USER", description="User of the server")
     password: str | None = Field(None, alias="HTTP_PASSWORD", description="Its password")
-    token: str | None = Field(None, alias="HTTP_TOKEN", description="Bearer token, instead of user and password")
+    token: HeaderText | None = Field(None, alias="HTTP_TOKEN", description="Bearer token, instead of user and password")
 
     def headers(self) -> Mapping[str, str]:
         """The header that says it; none where nothing is known."""

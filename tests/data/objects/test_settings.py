@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.settings import Settings
 from millrace_data.objects.filesystem import ObjectStoreSettings, s3_filesystem
+from millrace_data.objects.gs import GcsSettings
+from millrace_data.objects.http import HttpSettings
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,23 @@ def test_a_part_of_the_credentials_is_refused_and_the_rest_named(given: str, mis
     with pytest.raises(RejectError, match=f"came without {missing}") as caught:
         s3_filesystem(ObjectStoreSettings.load({given: "hidden"}))
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["hid\nden", "hid\tden", "hiddén", "“hidden”"])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (HttpSettings, "HTTP_TOKEN"),
+        (GcsSettings, "GOOGLE_ACCESS_TOKEN"),
+        (ObjectStoreSettings, "AWS_ACCESS_KEY_ID"),
+        (ObjectStoreSettings, "AWS_SESSION_TOKEN"),
+    ],
+)
+def test_what_no_header_can_have_is_named_by_its_variable_and_not_shown(
+    settings: type[Settings], name: str, token: str
+) -> None:
+    with pytest.raises(RejectError, match=f"{name}: one line of ASCII characters") as caught:
+        settings.load({name: token})
+    assert caught.value.field == name
+    assert token not in str(caught.value)
+    assert settings.load({name: "hidden\n"}) == settings.load({name: "hidden"})
