@@ -35,7 +35,9 @@ class ObjectStoreSettings(Settings):
 
     access_key_id: HeaderText | None = Field(None, alias="AWS_ACCESS_KEY_ID", description="Access key")
     secret_access_key: str | None = Field(None, alias="AWS_SECRET_ACCESS_KEY", description="Its secret")
-    session_token: HeaderText | None = Field(None, alias="AWS_SESSION_TOKEN", description="Token of temporary credentials")
+    session_token: HeaderText | None = Field(
+        None, alias="AWS_SESSION_TOKEN", description="Token of temporary credentials"
+    )
     endpoint_url: str | None = Field(
         None,
         validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),

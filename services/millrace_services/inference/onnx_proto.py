@@ -20,6 +20,16 @@ Buffer = Any
 
 _DEPTH: Final = 100
 _FIELDS: Final = 5_000_000
+_HEAD_BYTES: Final = 64
+# How files begin that are not the model that their name says, in lower case.
+_INSTEAD: Final = {
+    b"version https://git-lfs": "it is a pointer of Git LFS, and not the file that this stands for",
+    b"<!doctype html": "it is a page of HTML, as servers answer who is not signed in",
+    b"<html": "it is a page of HTML, as servers answer who is not signed in",
+    b"<?xml": "it is XML, as object stores write their errors",
+    b"pk\x03\x04": "it is a ZIP archive, as PyTorch and numpy save",
+    b"\x1f\x8b": "it is packed by gzip",
+}
 _VARINT_BYTES: Final = 10
 # The bit of a byte that says that another follows.
 _MORE: Final = 0x80
@@ -144,7 +154,7 @@ def external_files(path: Path, shown: str = "") -> list[str]:
                     return []
                 return sorted(set(_locations(buffer, "model", 0, size, [_FIELDS])))
             except (WireError, UnicodeDecodeError) as error:
-                raise _no_model(shown or str(path), size, str(error)) from error
+                raise _no_model(shown or str(path), size, _known_as(buffer) or str(error)) from error
 
 
 def _require_graph(buffer: Buffer, size: int) -> None:
@@ -175,6 +185,12 @@ def _entry(buffer: Buffer, entry: Field, budget: list[int]) -> tuple[bytes, byte
                 raise WireError(f"the name of a file with external data has more than {_NAME_BYTES} bytes")
             found[field.number] = bytes(buffer[field.start : field.stop])
     return found[_ENTRY_KEY], found[_ENTRY_VALUE]
+
+
+def _known_as(buffer: Buffer) -> str:
+    """What the file is instead, where it begins like one of those that are often taken for a model; else empty."""
+    head = bytes(buffer[:_HEAD_BYTES]).lstrip().lower()
+    return next((name for begin, name in _INSTEAD.items() if head.startswith(begin)), "")
 
 
 def _no_model(shown: str, size: int, why: str) -> RejectError:

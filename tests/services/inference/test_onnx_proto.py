@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from contextlib import suppress
 
 import numpy as np
@@ -121,3 +122,21 @@ def test_fields_of_any_bytes_lie_within_them_one_behind_the_other(content):
     except WireError:
         return
     assert position == len(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html><title>Sign in</title></html>", "a page of HTML"),
+        (b"<html><body>404</body></html>", "a page of HTML"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
+        (b"PK\x03\x04" + bytes(60), "a ZIP archive"),
+        (gzip.compress(b"a model"), "packed by gzip"),
+    ],
+)
+def test_what_is_often_taken_for_a_model_is_called_by_its_name(tmp_path, content, told):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(RejectError, match=rf"is not an ONNX model: it is {told}"):
+        external_files(path)
