@@ -8,6 +8,7 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 
+from millrace_core.base.errors import RejectError
 from millrace_services.inference.answering import Noting
 from millrace_services.inference.grpc_calls import GrpcCalls
 from millrace_services.inference.served import Serving
@@ -35,10 +36,16 @@ class GrpcServer:
         """Begins to listen; returns the port.
 
         Raises:
-            RejectError: the port is in use, or none of this process's.
+            RejectError: the port is in use, is that of HTTP, or none of this process's.
         """
-        # gRPC itself says what is wrong to stderr alone.
         settings = self._settings
+        if self._port and self._port == settings.port:
+            raise RejectError(
+                f"{settings.grpc_port_setting} and {settings.port_setting} are both {self._port}",
+                hint="Give gRPC a port of its own",
+                reason="PortInUse",
+            )
+        # gRPC itself says what is wrong to stderr alone.
         server.bind(settings.host, self._port, settings.host_setting, settings.grpc_port_setting).close()
         port: int = self._server.add_insecure_port(f"{self._address}:{self._port}")
         await self._server.start()

@@ -130,3 +130,11 @@ def test_a_port_in_use_is_said_in_one_line_that_names_the_option(model, tmp_path
                 f"millrace: cannot listen on 127.0.0.1:{port}: Address already in use. "
                 f"Stop what listens there, or set {option} to a free port"
             )
+
+
+@pytest.mark.slow
+def test_one_port_for_both_protocols_is_refused_in_one_line(model, tmp_path):
+    port = str(free_port())
+    with serving(tmp_path, str(model), "--port", port, "--grpc-port", port) as (process, log):
+        assert process.wait(60) == 2
+        assert log.read_text() == f"millrace: --grpc-port and --port are both {port}. Give gRPC a port of its own\n"
