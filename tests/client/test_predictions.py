@@ -83,6 +83,17 @@ def test_an_export_is_one_parquet_file_of_the_columns_asked_for(
     assert duckdb.sql(f"select id, status from '{target}'").fetchall() == [("a", 200), ("b", 200), ("c", 200)]
 
 
+def test_an_empty_list_says_where_else_to_look(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later = ("--lake", str(lake), "-n", "shop", "--start", "2024-12-28", "--end", "2024-12-29")
+    code, _, said = called(capsys, "list", "ranker", *later)
+    assert code == 0
+    assert "nothing of shop/ranker was predicted in that time; give --start and --end, or wait" in said
+    with pytest.raises(SystemExit) as ended:
+        run(["outcomes", "list", "ab", *later])
+    assert not ended.value.code
+    assert "nothing of shop/ab was received in that time; give --start and --end" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

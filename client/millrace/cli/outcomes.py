@@ -39,6 +39,8 @@ def list_outcomes(
     found = outcomes.read(experiment, namespace=namespace, start=start, end=end, lake=lake, limit=limit).table
     shown = ["time", "id", "unit", "outcome", "value"] if form is Output.TABLE else found.column_names
     output.rows(found.to_pylist(), form, shown)
+    if not found.num_rows:
+        output.note(f"nothing of {namespace}/{experiment} was received in that time; {output.MAYBE_NOT_YET}")
 
 
 @app.command()

@@ -66,6 +66,10 @@ def document(content: Any) -> None:
     sys.stdout.write(text.decode() + "\n")
 
 
+# Of a lake, where a list of it is empty.
+MAYBE_NOT_YET: Final = "give --start and --end, or wait: what came takes up to a minute into the lake"
+
+
 def note(text: str) -> None:
     """Says something beside the result."""
     Console(stderr=True, soft_wrap=True).print(text, highlight=False, markup=False)

@@ -51,6 +51,8 @@ def list_predictions(
     if columns is None and form is Output.TABLE:
         shown = [name for name in names if name in _SHOWN or name.startswith("output.")]
     output.rows(found.table.to_pylist(), form, shown)
+    if not found.table.num_rows:
+        output.note(f"nothing of {namespace}/{service} was predicted in that time; {output.MAYBE_NOT_YET}")
 
 
 @app.command()

@@ -232,7 +232,8 @@ def _require_service(lake: Lake, question: Question) -> None:
         raise NotFoundError(
             f"{lake.uri} has no predictions of the service {service!r} in the namespace {namespace!r}",
             hint=f"It has those of {', '.join(known) or 'no service there'}; "
-            "a ModelDeployment logs where spec.inference.log is given",
+            "a ModelDeployment logs where spec.inference.log is given, "
+            "and a prediction takes up to a minute into the lake",
             field="service",
         )
 
