@@ -54,7 +54,8 @@ class Prometheus(FactSource):
         if not self._url:
             raise ReportError(
                 "the operator knows no Prometheus",
-                hint="Set MILLRACE_PROMETHEUS_URL (the chart's operator.prometheusUrl)",
+                hint="Set MILLRACE_PROMETHEUS_URL (the chart's operator.prometheusUrl, or in the laptop mode "
+                "millrace local up --prometheus URL)",
             )
         query = {"query": request.query, "timeout": f"{ANSWER_SECONDS:g}s"}
         status, body = await answer_of(self._url, query)
