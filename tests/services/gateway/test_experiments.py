@@ -233,3 +233,20 @@ def test_sums_that_the_store_lost_are_told_as_such_and_come_back_as_they_were(
     assert rebuilt.json() == {"experiment": "rides/ab-lost", "whole": True}
     assert sums_of(gateway, "ab-lost") | {"asOf": ""} == before | {"asOf": ""}
     assert post("/outcomes", {"outcomes": outcomes}).json()["duplicate"] == 30
+
+
+def test_a_unit_that_gets_another_arm_once_weights_change_is_told_as_a_crossover(
+    publish: Publish, gateway: RunningService, post: Post
+) -> None:
+    units = [f"user-{number}" for number in range(100)]
+    publish(experiment("ab-crossed", weight=30))
+    before = arms_of(post, "ab-crossed", units)
+    publish(experiment("ab-crossed", weight=60))
+    after = arms_of(post, "ab-crossed", units)
+    crossed = sum(before[unit] != after[unit] for unit in units)
+    until = time.monotonic() + 60
+    while (found := sums_of(gateway, "ab-crossed"))["crossovers"] != crossed:
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+    assert found["exposures"]["0"] == Counter(before.values())
+    assert crossed
