@@ -11,6 +11,9 @@ All keys of an experiment begin with ``experiment-sums:{<namespace>/<name>/<uid>
     ids:<n>     set     digests of the ids that came in a period; known in the two beside it, too, because
                         of logs that are read again the later one may come first
 
+A log is not read in the order of its times: of a unit without values an earlier exposure replaces that which is
+known.
+
 Sums are exact, so they are the same in whatever order outcomes come, and whether they came or a log was read again. An
 exact sum is a list of doubles that do not overlap, packed little-endian (J. R. Shewchuk, "Adaptive Precision
 Floating-Point Arithmetic and Fast Robust Geometric Predicates", 1997); products are made exact by T. J. Dekker's
@@ -189,6 +192,15 @@ local function take(unit, first, outcome, value, time)
   end
   return side
 end
+local function has_values(unit)
+  for i = 1, #metrics do
+    for _, outcome in ipairs({metrics[i].x, metrics[i].z}) do
+      local name = unit .. '\\0' .. outcome .. '\\0'
+      if call('HEXISTS', values, name .. 'a') == 1 or call('HEXISTS', values, name .. 'b') == 1 then return true end
+    end
+  end
+  return false
+end
 local n = tonumber(ARGV[at])
 at = at + 1
 for i = 1, n do
@@ -210,8 +222,15 @@ for i = 1, n do
         if take(unit, first, outcome, value, when) then call('HINCRBY', sums, 'unexposed', -1) end
       end
     end
-  elseif string.match(first, '^(%Z*)') ~= arm then
-    call('SADD', base .. 'crossed', unit)
+  else
+    local old_arm, old_epoch, exposed = string.match(first, '^(%Z*)%z(%Z*)%z(%Z*)$')
+    if old_arm ~= arm then call('SADD', base .. 'crossed', unit) end
+    if tonumber(time) < tonumber(exposed) and not has_values(unit) then
+      call('HSET', units, unit, arm .. '\\0' .. epoch .. '\\0' .. time)
+      local left = 'e\\0' .. old_epoch .. '\\0' .. old_arm
+      if call('HINCRBY', sums, left, -1) == 0 then call('HDEL', sums, left) end
+      call('HINCRBY', sums, 'e\\0' .. epoch .. '\\0' .. arm, 1)
+    end
   end
 end
 local known, previous = base .. 'ids:' .. period, base .. 'ids:' .. (tonumber(period) - 1)

@@ -108,6 +108,27 @@ def test_a_second_exposure_changes_nothing_but_the_crossovers_where_the_arm_is_a
     assert store.client.smembers(experiment_sums.base_key(experiment.identity) + b"crossed") == {b"v"}
 
 
+def test_a_unit_counts_where_it_was_exposed_first_though_a_log_tells_a_later_exposure_before(store: Store) -> None:
+    experiment = fresh()
+    run(store, experiment, [exposure("u", NOW + 9, "b", epoch=1)])
+    run(store, experiment, [exposure("u", NOW), exposure("u", NOW + 5, epoch=1)], [outcome("u", 1.0, "one")])
+    assert sums(store, experiment) == {
+        "e\0000\000a": 1,
+        "value\0000\000a\000n": 1,
+        "value\0000\000a\000x": 1.0,
+        "value\0000\000a\000xx": 1.0,
+    }
+    assert store.client.smembers(experiment_sums.base_key(experiment.identity) + b"crossed") == {b"u"}
+
+
+def test_what_is_counted_stays_where_it_is(store: Store) -> None:
+    experiment = fresh()
+    run(store, experiment, [exposure("u", NOW)], [outcome("u", 1.0, "one")])
+    before = sums(store, experiment)
+    run(store, experiment, [exposure("u", NOW - 1, "b", epoch=1)])
+    assert sums(store, experiment) == before
+
+
 def test_late_outcomes_count_and_are_counted_and_earlier_ones_than_the_exposure_do_not(store: Store) -> None:
     experiment = fresh()
     run(store, experiment, [exposure("u", NOW - 3 * HOUR)])

@@ -62,12 +62,12 @@ class Logs:
         Raises:
             RetryError: the lake does not answer.
         """
-        # The log first: what goes to the lake meanwhile is found there.
+        # The log is read first, since what goes to the lake meanwhile is found there; it is told last, as it is newer.
         kept = [rows for block in self.exposures.blocks() if (rows := _of(block, experiment)).num_rows]
-        for rows in kept:
-            yield list(outcome_rows.exposures(rows))
         folder = outcome_rows.experiment_folder(experiment.namespace, experiment.name)
         for rows in self._in_lake(folder, EXPOSURE_COLUMNS, experiment):
+            yield list(outcome_rows.exposures(rows))
+        for rows in kept:
             yield list(outcome_rows.exposures(rows))
 
     def known_outcomes(self, experiment: PublishedExperiment) -> Iterator[list[Outcome]]:
