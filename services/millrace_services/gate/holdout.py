@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,14 @@ class HoldoutFile:
         except (pa.ArrowException, OSError) as error:
             raise self._corrupt(error) from error
         self.columns: list[str] = list(self._file.schema_arrow.names)
+        twice = [name for name, times in Counter(self.columns).items() if times > 1]
+        if twice:
+            raise RejectError(
+                f"{shown} has more than one column {twice[0][:80]!r}",
+                hint="Write it anew, with one column of each name",
+                field=f"{FIELD}.uri",
+                reason="BadHoldout",
+            )
 
     def require(self, columns: Sequence[str]) -> None:
         """Raises RejectError: the file lacks one of the columns."""

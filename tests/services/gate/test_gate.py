@@ -168,6 +168,16 @@ def test_a_holdout_that_is_not_there_or_no_parquet_settles_nothing_but_what_need
         assert "spec.gates.holdout.uri" in found["rules"][0]["message"]
 
 
+@pytest.mark.parametrize("twice", ["a", "target"])
+def test_a_holdout_with_two_columns_of_one_name_is_refused_by_that_name(run: Run, tmp_path: Path, twice: str) -> None:
+    columns = [*of_rows().items(), (twice, LABEL)]
+    rows = pa.Table.from_arrays([pa.array(values) for _, values in columns], names=[name for name, _ in columns])
+    pq.write_table(rows, tmp_path / "twice.parquet")
+    found = run({"metric": "auc", "min": 0.5}, rows=tmp_path / "twice.parquet")
+    assert (found["code"], found["verdict"]) == (0, "Inconclusive")
+    assert f"has more than one column {twice!r}" in found["rules"][0]["message"]
+
+
 def test_a_file_that_is_too_large_is_not_read(run: Run) -> None:
     found = run({"metric": "auc", "min": 0.5}, MILLRACE_HOLDOUT_MAX_BYTES="1000")
     assert found["verdict"] == "Inconclusive"
