@@ -18,6 +18,8 @@ from millrace_operators.facts.source import FactSource, NoReading, Reading
 
 _OLDEST: Final = timedelta(minutes=2)
 _WIDTH: Final = 300
+# Types of errors that the query is not to blame for: Prometheus', and those of Mimir and Thanos.
+_PASSING: Final = ("timeout", "canceled", "internal", "unavailable", "server_error", "too_many_requests")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def _reading(status: int, body: bytes, now: datetime) -> Reading[float] | NoRead
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RetryError(f"status {status}, and no answer of Prometheus' API: {shown(body[:_WIDTH])}") from None
     if said != "success":
-        raise RejectError(f"the query is refused: {str(answer.get('error') or said)[:_WIDTH]}")
+        why = str(answer.get("error") or said)[:_WIDTH]
+        if answer.get("errorType") in _PASSING:
+            raise RetryError(f"no answer just now: {why}")
+        raise RejectError(f"the query is refused: {why}")
     if answer.get("warnings"):
         raise RetryError(f"the answer is a part only: {str(answer['warnings'])[:_WIDTH]}")
     try:

@@ -53,6 +53,22 @@ async def test_no_series_is_no_number() -> None:
     assert await fact(vector()) == Absent("Prometheus", START)
 
 
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("timeout", 503),
+        ("unavailable", 503),
+        ("internal", 500),
+        ("canceled", 499),
+        ("server_error", 500),
+        ("too_many_requests", 429),
+    ],
+)
+async def test_an_outage_is_no_fault_of_the_query(kind: str, status: int) -> None:
+    failed = await fact({"status": "error", "errorType": kind, "error": "query timed out"}, status)
+    assert failed == Failed("Prometheus", "Unavailable", "no answer just now: query timed out")
+
+
 async def test_an_answer_of_long_ago_is_no_number() -> None:
     old = await fact(of_kind("scalar", [AT - 121, "7"]))
     assert old == Stale("Prometheus", START - timedelta(seconds=121), timedelta(minutes=2))
@@ -67,7 +83,7 @@ async def test_an_answer_of_long_ago_is_no_number() -> None:
         (of_kind("matrix", []), 200, "a matrix came; one number is expected"),
         (of_kind("string", [AT, "x"]), 200, "a string came"),
         ({"status": "error", "errorType": "bad_data", "error": "1:4: parse error"}, 400, "refused: 1:4: parse error"),
-        ({"status": "error", "errorType": "timeout", "error": "query timed out"}, 503, "query timed out"),
+        ({"status": "error", "errorType": "execution", "error": "many-to-many"}, 422, "refused: many-to-many"),
         (vector("1", warnings=["a store did not answer"]), 200, "a part only"),
         (b"<html>", 502, "status 502, and no answer of Prometheus"),
         (b"", 200, "no answer of Prometheus"),
