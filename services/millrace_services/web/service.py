@@ -98,7 +98,8 @@ class Service:
         self._arms = arms
         self._labels = dict(labels or {})
         self._log = RequestLog(settings.access_log, settings.slow_seconds)
-        self.api = FastAPI(title=title)
+        # It would send a path with a slash too many to the host of the request by plain http, also behind TLS.
+        self.api = FastAPI(title=title, redirect_slashes=False)
         self.fault: BaseException | None = None
         self.on_fault: Callable[[], None] = lambda: None
         self.closers: list[Callable[[float], Awaitable[None]]] = []

@@ -78,6 +78,12 @@ def test_another_method_on_a_path_that_there_is_gets_405_with_those_that_there_a
     assert response.json() == {"error": f"{path} takes {allowed}, {method} came", "reason": "MethodNotAllowed"}
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/bug/"), ("GET", "/health/"), ("POST", "/echo/")])
+def test_a_slash_too_many_is_another_path_and_sends_nobody_elsewhere(toy, method, path):
+    response = httpx.request(method, f"{toy.url}{path}", headers={"host": "elsewhere.example"})
+    assert (response.status_code, response.headers.get("location")) == (404, None)
+
+
 def test_an_unknown_route_is_a_404_that_names_it(toy):
     response = httpx.get(f"{toy.url}/nowhere")
     assert (response.status_code, response.json()["error"]) == (404, "no route GET /nowhere")
