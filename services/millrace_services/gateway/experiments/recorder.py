@@ -32,7 +32,8 @@ _LOOK_SECONDS: Final = 1.0
 # So long other gateways get to tell a new store what is in their own logs, before the sums count as whole.
 _GRACE_SECONDS: Final = 2.5
 _SHIP_SECONDS: Final = 60.0
-_REBUILD_SECONDS: Final = 600.0
+# The lock of who rebuilds is renewed meanwhile: that of a gateway which was killed holds nobody up for long.
+_LOCK_SECONDS: Final = 10.0
 _ENDED: Final = ("Succeeded", "Failed", "Inconclusive")
 
 
@@ -93,8 +94,9 @@ class Recorder:
         await self._fill(experiment, incarnation, clear=True)
 
     async def _fill(self, experiment: PublishedExperiment, incarnation: str, *, clear: bool) -> None:
-        if not await self._store.lock(experiment, _REBUILD_SECONDS):
+        if not await self._store.lock(experiment, _LOCK_SECONDS):
             raise RetryError("another gateway rebuilds these sums just now", reason="Rebuilding")
+        keeping = asyncio.create_task(self._keep_lock(experiment))
         try:
             if clear:
                 await self._store.clear(experiment, incarnation, self._now())
@@ -108,8 +110,15 @@ class Recorder:
                 raise RetryError("the sums were lost again while they were rebuilt", reason="SumsNotWhole")
             logger.info("sums are whole", extra={"experiment": experiment.identity})
         finally:
+            keeping.cancel()
             with suppress(MillraceError):
                 await self._store.unlock(experiment)
+
+    async def _keep_lock(self, experiment: PublishedExperiment) -> None:
+        while True:
+            await asyncio.sleep(_LOCK_SECONDS / 4)
+            with suppress(MillraceError):
+                await self._store.keep_lock(experiment, _LOCK_SECONDS)
 
     async def _replay(self, experiment: PublishedExperiment) -> None:
         lots = await asyncio.to_thread(lambda: iter(self.logs.known_exposures(experiment)))

@@ -89,6 +89,11 @@ class SumsStore:
         arguments = [b"1", b"NX", b"PX", b"%d" % (seconds * 1000)]
         return await self._store.execute(b"SET", key, arguments) is not None
 
+    async def keep_lock(self, experiment: PublishedExperiment, seconds: float) -> None:
+        """The lock lasts so long from now."""
+        key = experiment_sums.base_key(experiment.identity) + b"lock"
+        await self._store.execute(b"PEXPIRE", key, [b"%d" % (seconds * 1000)])
+
     async def unlock(self, experiment: PublishedExperiment) -> None:
         """Lets others rebuild."""
         await self._store.execute(b"DEL", experiment_sums.base_key(experiment.identity) + b"lock", [])
