@@ -70,10 +70,10 @@ def judge(rule: GateRule, found: Evidence, champion: Evidence | NoChampion | Non
         champion: the metric of the model that serves now, where the rule asks for it.
     """
     name = title(rule)
-    if rule.not_worse_than is not None and isinstance(champion, NoChampion):
-        return Outcome(name, Verdict.PASS, f"{champion.why}, so there is nothing to be worse than")
     if isinstance(found, Inconclusive):
         return unsettled(rule, found.message)
+    if rule.not_worse_than is not None and isinstance(champion, NoChampion):
+        return Outcome(name, Verdict.PASS, f"{champion.why}, so there is nothing to be worse than")
     if rule.not_worse_than is not None:
         return _against_champion(rule, found, champion)
     for bound, passes, word in _bounds(rule, found.value):

@@ -126,7 +126,24 @@ def _log(spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
                 hint=f"Of features it has {', '.join(f'feature.{other}' for other in logged) or 'none'}",
                 field=f"spec.inference.log.redact[{index}].column",
             )
+        if kind == "entity" and name not in (keys := _keys(spec, around)):
+            return RejectError(
+                f"the log has no column {each.column!r}",
+                hint=f"Of entities it has {', '.join(f'entity.{other}' for other in keys) or 'none'}",
+                field=f"spec.inference.log.redact[{index}].column",
+            )
     return None
+
+
+def _keys(spec: ModelDeploymentSpec, around: Surroundings) -> list[str]:
+    """What requests call the keys of the features' views, aliases included."""
+    found: dict[str, None] = {}
+    for ref in spec.features.refs if spec.features else ():
+        meant = feature_reference.parse(ref)
+        renamed = dict(meant.keys)
+        for entity in around.views[meant.view].get("entities") or ():
+            found[renamed.get(entity["name"], entity["name"])] = None
+    return list(found)
 
 
 def _known(what: str, found: Mapping[str, Any] | Sequence[str]) -> str:

@@ -54,6 +54,13 @@ class ChampionModel:
     digest: str
 
 
+@dataclass(frozen=True)
+class UnknownChampion:
+    """There is a champion, and nobody knows just now which model it serves: nothing can be compared with it."""
+
+    deployment: str
+
+
 def gate_job(
     owner: Object,
     spec: ModelDeploymentSpec,

@@ -36,7 +36,7 @@ from millrace_operators.modeldeployment import device, pods, scalers
 from millrace_operators.modeldeployment.acceptance import Surroundings
 from millrace_operators.modeldeployment.command import RESTART, CommandRequest
 from millrace_operators.modeldeployment.desired import DEVICE
-from millrace_operators.modeldeployment.gate_job import ChampionModel
+from millrace_operators.modeldeployment.gate_job import ChampionModel, UnknownChampion
 from millrace_operators.modeldeployment.gates import Judged, opens, record_of
 from millrace_operators.modeldeployment.pins import Pin, pin
 from millrace_operators.modeldeployment.plan import Revision
@@ -65,7 +65,8 @@ class DeploymentObservation:
         champion: whether the service's record names it.
         outdated: where the target's pods differ from what this release renders.
         gate_jobs: its gate Jobs, each with its pods.
-        other_model: what the service's champion serves, where that is another model than the target's.
+        other_model: what the service's champion serves, where that is another model than the
+            target's and the gates compare with it.
         request: a command that is not handled yet.
         monitors: whether the cluster serves ServiceMonitors.
         scalers: what scales its pods.
@@ -86,7 +87,7 @@ class DeploymentObservation:
     monitors: bool
     scalers: Scalers
     gate_jobs: tuple[tuple[Object, tuple[Object, ...]], ...] = ()
-    other_model: ChampionModel | None = None
+    other_model: ChampionModel | UnknownChampion | None = None
     request: CommandRequest = field(default_factory=CommandRequest)
 
     @property
@@ -168,7 +169,7 @@ def observe(
         monitors=cache.served(SERVICE_MONITORS, namespace),
         scalers=scalers.observe(cache, namespace, name, [name_of(item) for item in living]),
         gate_jobs=_gate_jobs(cache, document),
-        other_model=_other_model(cache, document, stable, target, kept, pins) if spec.gates else None,
+        other_model=_other_model(cache, document, stable, target, kept, pins) if _compares(spec) else None,
         request=request,
     )
 
@@ -196,6 +197,10 @@ def _job_of(pod: Object) -> str:
     return marks.get("batch.kubernetes.io/job-name") or marks.get("job-name", "")
 
 
+def _compares(spec: ModelDeploymentSpec) -> bool:
+    return spec.gates is not None and any(rule.not_worse_than for rule in spec.gates.entries)
+
+
 def _other_model(
     cache: Cache,
     document: Object,
@@ -203,21 +208,24 @@ def _other_model(
     target: RevisionRecord,
     kept: Sequence[RevisionRecord],
     pins: Mapping[str, Pin],
-) -> ChampionModel | None:
+) -> ChampionModel | UnknownChampion | None:
     """The model of the service's champion: this deployment's own that serves, or another's."""
     champion, namespace = recorded_champion(stable).name, namespace_of(document)
     if champion == name_of(document):
         serving = (document.get("status") or {}).get("revision")
-        record = next((item for item in kept if item.name == serving and item.name != target.name), None)
-        return (
-            ChampionModel(champion, record, pins[record.name].model.digest) if record and record.name in pins else None
-        )
-    other = cache.get(MODEL_DEPLOYMENTS, namespace, champion) if champion else None
-    said = (other or {}).get("status") or {}
-    found = cache.get(CONTROLLER_REVISIONS, namespace, said["revision"]) if said.get("revision") else None
-    record = of_revision(found) if found is not None else None
-    digest = (said.get("model") or {}).get("digest")
-    return ChampionModel(champion, record, digest) if record is not None and digest else None
+        if not serving or serving == target.name:
+            return None
+        record = next((item for item in kept if item.name == serving), None)
+        digest = pins[serving].model.digest if serving in pins else None
+    else:
+        other = cache.get(MODEL_DEPLOYMENTS, namespace, champion) if champion else None
+        if other is None or deleting(other):
+            return None
+        said = other.get("status") or {}
+        found = cache.get(CONTROLLER_REVISIONS, namespace, said["revision"]) if said.get("revision") else None
+        record = of_revision(found) if found is not None else None
+        digest = (said.get("model") or {}).get("digest")
+    return ChampionModel(champion, record, digest) if record and digest else UnknownChampion(champion)
 
 
 def _of(document: Object, child: Object) -> bool:

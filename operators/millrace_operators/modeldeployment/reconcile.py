@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from millrace_core.api import names
@@ -28,15 +29,19 @@ from millrace_kube.resources import (
 from millrace_kube.writes import carry_out
 from millrace_operators.modeldeployment.acceptance import objection
 from millrace_operators.modeldeployment.deletion import held_by
+from millrace_operators.modeldeployment.gate_job import UnknownChampion
 from millrace_operators.modeldeployment.gate_runs import read
 from millrace_operators.modeldeployment.gates import GateDecision, decide
 from millrace_operators.modeldeployment.observe import DeploymentObservation, observe, surroundings
 from millrace_operators.modeldeployment.plan import plan
+from millrace_operators.modeldeployment.pods import Failure
 from millrace_operators.modeldeployment.writes import leaving, report, unaccepted, writes
 from millrace_operators.platform import Platform
 from millrace_operators.routing import observe as routes
 from millrace_operators.routing.observe import service_of
 
+# How long until is looked again at a champion of which not everything is known.
+_CHAMPION_LOOK: Final = timedelta(seconds=5)
 _ROUTE: Final = (SERVICES, DESTINATION_RULES, VIRTUAL_SERVICES)
 
 
@@ -93,7 +98,17 @@ def _gated(observed: DeploymentObservation, now: datetime, *, accepted: bool) ->
     if observed.judged is not None and not accepted and not observed.made:
         return GateDecision(observed.status.get("gates"), opens=False)
     runs = [read(job, pods, now) for job, pods in observed.gate_jobs]
-    return decide(observed.judged, observed.status.get("gates") or {}, runs, observed.request, now)
+    gated = decide(observed.judged, observed.status.get("gates") or {}, runs, observed.request, now)
+    return _later(observed, gated, now)
+
+
+def _later(observed: DeploymentObservation, gated: GateDecision, now: datetime) -> GateDecision:
+    """The same; a Job that is yet to be made waits until it is known what the champion serves."""
+    champion, there = observed.other_model, {name_of(job) for job, _ in observed.gate_jobs}
+    if not isinstance(champion, UnknownChampion) or gated.start in {"", *there}:
+        return gated
+    why = f"its gates compare with the champion {champion.deployment}, whose model is not known just now"
+    return replace(gated, failure=Failure("ChampionUnknown", why), wake=now + _CHAMPION_LOOK)
 
 
 async def _looked_up(cluster: CachedClient, platform: Platform, document: Object) -> DeploymentObservation:

@@ -28,7 +28,7 @@ from millrace_kube.resources import (
 from millrace_kube.writes import AddFinalizer, Apply, Delete, InOrder, RemoveFinalizer, Write, WriteStatus
 from millrace_operators.modeldeployment import desired, scaler
 from millrace_operators.modeldeployment.gate_conditions import LET_THROUGH
-from millrace_operators.modeldeployment.gate_job import gate_job
+from millrace_operators.modeldeployment.gate_job import UnknownChampion, gate_job
 from millrace_operators.modeldeployment.gates import SKIPPED, GateDecision
 from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.plan import RolloutPlan
@@ -119,8 +119,9 @@ def _judging(
     gates = observed.spec.gates
     if not gated.start or gated.start in there or gates is None or not (accepted or observed.made):
         return list(gone)
-    compares = any(rule.not_worse_than for rule in gates.entries)
-    other = observed.other_model if compares else None
+    other = observed.other_model
+    if isinstance(other, UnknownChampion):
+        return list(gone)
     return [*gone, Apply(gate_job(observed.document, observed.spec, observed.target, gated.start, platform, other))]
 
 

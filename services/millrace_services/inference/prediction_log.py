@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from millrace_core.api import names
 from millrace_core.base.errors import RejectError
 from millrace_core.base.settings import with_secret
-from millrace_core.evidence.record import Origin, PredictionRecord, Redaction
+from millrace_core.evidence.record import NOTHING, Origin, PredictionRecord, Redaction
 from millrace_core.evidence.sampling import keeps
 from millrace_services.inference import bfloat16
 from millrace_services.inference.feature_layout import full_name
@@ -34,6 +34,7 @@ CLOSE_SECONDS: Final = 15.0
 _BYTES: Final = 1024
 # Envoy has it behind the host of a request that it mirrors.
 _SHADOW: Final = b"-shadow"
+_MISTAKES: Final = (400, 413)
 
 
 class PredictionLog:
@@ -77,6 +78,8 @@ class PredictionLog:
                 unit = value.decode("latin-1")
         if self._brain_floats:
             note.inputs, note.outputs = self._numbers(note.inputs), self._numbers(note.outputs)
+        # What names no input of ours may be anything, and has no rule of redaction: of a mistake nothing is kept.
+        known = status not in _MISTAKES
         queue, join, compute = note.timings
         taken = time.perf_counter() - note.began
         self._add(
@@ -91,10 +94,10 @@ class PredictionLog:
                 unit,
                 shadow,
                 note.cache in KEPT,
-                note.entities,
-                note.features,
-                note.fields,
-                note.inputs,
+                note.entities if known else NOTHING,
+                note.features if known else None,
+                note.fields if known else NOTHING,
+                note.inputs if known else NOTHING,
                 note.outputs,
             ),
             _BYTES + len(call.body) + answered,

@@ -67,6 +67,9 @@ def test_what_is_not_known_of_either_model_is_inconclusive(champion: Inconclusiv
     one_class = judge(rule(metric="auc", min=0.8), Inconclusive("OneClass", "all 500 labels are 1"))
     assert (one_class.verdict, one_class.message) == ("Inconclusive", "auc is not known: all 500 labels are 1")
     assert (one_class.value, one_class.bound) == (None, None)
+    assert (
+        judge(compared, Inconclusive("NotANumber", "it is NaN"), NoChampion("there is none")).verdict == "Inconclusive"
+    )
 
 
 def test_a_sentence_has_value_interval_rows_and_bound() -> None:

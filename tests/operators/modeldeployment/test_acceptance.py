@@ -149,3 +149,19 @@ def test_a_redaction_of_a_feature_that_is_not_read_is_refused() -> None:
     found = objection("m", log, Surroundings({}, lake=True))
     assert found is not None
     assert found.field == "spec.inference.log.redact[0].column"
+
+
+@pytest.mark.parametrize(
+    ("column", "known"),
+    [("entity.user_id", True), ("entity.pateint_id", False), ("entity.a", True), ("entity.b", False)],
+)
+def test_a_redaction_of_an_entity_that_no_request_has_is_refused(column: str, known: bool) -> None:
+    refs = ["user-stats:visits", "user-stats as p(user_id=a):amount"]
+    log = {"redact": [{"column": column}]}
+    document = builders.model_deployment("m", "file:///m.onnx", "m").having("spec.inference", {"log": log})
+    document = document.having("spec.features", {"refs": refs})
+    found = objection("m", ModelDeployment.model_validate(document.build()).spec, Surroundings(VIEWS, lake=True))
+    assert (found is None) is known
+    if found is not None:
+        assert found.field == "spec.inference.log.redact[0].column"
+        assert "entity.user_id, entity.a" in found.hint

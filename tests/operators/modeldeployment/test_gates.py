@@ -13,16 +13,23 @@ from millrace_core.api import names
 from millrace_core.api.gates import Gates
 from millrace_core.api.modeldeployment import Scaling
 from millrace_kube import resources as r
+from millrace_kube.cache import Cache
 from millrace_kube.resources import Object, labels_of, name_of
+from millrace_kube.writes import Apply
 from millrace_operators.modeldeployment.command import CommandRequest
 from millrace_operators.modeldeployment.gate_conditions import gates_passed
+from millrace_operators.modeldeployment.gate_job import UnknownChampion
 from millrace_operators.modeldeployment.gate_runs import GRACE, GateRun, read
 from millrace_operators.modeldeployment.gates import ATTEMPTS, RETRY, GateDecision, Judged, decide
+from millrace_operators.modeldeployment.observe import observe
 from millrace_operators.modeldeployment.plan import Revision, plan
 from millrace_operators.modeldeployment.pods import Failure
+from millrace_operators.modeldeployment.reconcile import _gated
+from millrace_operators.modeldeployment.writes import _judging
 from tests.operators.conftest import Faults
 from tests.operators.experiment.test_faults import killed_at_every_write, left
 from tests.operators.modeldeployment.pod_states import ended, error, waiting
+from tests.operators.modeldeployment.test_golden import PLATFORM
 from tests.operators.modeldeployment.test_reconcile import model
 from tests.operators.world import PASSED, START, World
 
@@ -60,6 +67,34 @@ def finished(name: str, result: dict[str, Any] | None = None, failure: Failure |
 _UID = re.compile(r"hash(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Pure.
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_champion_whose_model_is_not_known_just_now_is_waited_for_and_is_not_none(there: bool) -> None:
+    compared = {"holdout": ROWS, "rules": [{"metric": "f1", "notWorseThan": "champion"}]}
+    stable = {"kind": "Service", "metadata": {"name": "shop", "annotations": {names.CHAMPION: "n"}}}
+    cache, document = Cache(), owner(gated(gates=compared), "m")
+    for resource, item in ((MD, document), (r.SERVICES, stable), *([(MD, owner(model("n"), "n"))] if there else [])):
+        place = {"namespace": "default", "resourceVersion": "1", "uid": f"uid-{name_of(item)}"}
+        cache.upsert(resource, {**item, "metadata": {**place, **item["metadata"]}})
+    observed = observe(cache, document, PLATFORM)
+    assert observed.other_model == (UnknownChampion("n") if there else None)
+    gated_now = _gated(observed, START, accepted=True)
+    jobs = [each for each in _judging(PLATFORM, observed, gated_now, accepted=True) if isinstance(each, Apply)]
+    assert len(jobs) == (0 if there else 1)
+    assert (gated_now.failure is not None and gated_now.failure.reason == "ChampionUnknown") is there
+    assert (gated_now.wake is not None) is there
+
+
+def owner(document: dict[str, Any], uid: str) -> dict[str, Any]:
+    metadata = {
+        "namespace": "default",
+        "generation": 1,
+        "resourceVersion": "1",
+        "uid": uid,
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    return {**document, "metadata": {**document["metadata"], **metadata}}
 
 
 def test_a_judgement_opens_only_once_it_is_stored() -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from millrace_core.base.errors import NotFoundError
-from millrace_core.evidence.record import PredictionRecord
+from millrace_core.evidence.record import FeatureValues, PredictionRecord
 from millrace_data.evidence import reading, spool
 from millrace_data.evidence.lake import Lake
 from millrace_data.evidence.reading import Question
@@ -166,7 +166,9 @@ def test_without_a_log_nothing_is_written_and_the_id_is_answered(
         logged(tmp_path)
 
 
-def taken(headers: dict[bytes, bytes], noted: Note | None = None, **settings: Any) -> list[PredictionRecord]:
+def taken(
+    headers: dict[bytes, bytes], noted: Note | None = None, status: int = 200, **settings: Any
+) -> list[PredictionRecord]:
     found: list[PredictionRecord] = []
 
     async def gone() -> bool:
@@ -177,7 +179,7 @@ def taken(headers: dict[bytes, bytes], noted: Note | None = None, **settings: An
     )
     note = noted or Note("mine")
     note.timings = Timings(1.0, 2.0, 3.0)
-    log.take(Call({"headers": list(headers.items())}, b"", gone), note, 200, 0)
+    log.take(Call({"headers": list(headers.items())}, b"", gone), note, status, 0)
     return found
 
 
@@ -207,6 +209,20 @@ def test_arm_experiment_and_unit_come_from_headers_of_which_one_is_configured() 
     headers = {b"x-millrace-arm": b"v2", b"x-millrace-experiment": b"e", b"x-user-id": b"7"}
     (record,) = taken(headers, unitHeader="X-User-Id")
     assert (record.arm, record.experiment, record.unit, record.seconds[:3]) == ("v2", "e", "7", (1.0, 2.0, 3.0))
+
+
+@pytest.mark.parametrize(("status", "kept"), [(200, True), (404, True), (503, True), (400, False), (413, False)])
+def test_of_a_request_that_is_a_mistake_nothing_is_kept_as_its_names_have_no_rule_of_redaction(
+    status: int, kept: bool
+) -> None:
+    note = Note("mine")
+    note.entities = note.fields = {"patient": [1009]}
+    note.inputs = {"x": np.array([1.0])}
+    note.features = FeatureValues({}, {}, {})
+    (record,) = taken({}, note, status)
+    assert (record.id, record.status) == ("mine", status)
+    assert [bool(each) for each in (record.entities, record.fields, record.inputs)] == [kept] * 3
+    assert (record.features is not None) is kept
 
 
 def test_an_id_that_the_sample_has_not_is_not_taken() -> None:
