@@ -18,6 +18,9 @@ E2E = "tests/e2e"
 # Folders whose files share one platform.
 SHARED = (E2E, "tests/local/stack/whole")
 
+# Of bytes that stand in the name of a test as they are.
+_LONGEST_BYTES = 12
+
 load_profile()
 # httpx gives up a read after five seconds, which a first request to a process that still imports may take.
 httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 60.0
@@ -51,6 +54,11 @@ class ByPlatform(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlatform:
     config.option.loadscopereorder = False  # the order below is better than that by number of tests
     return ByPlatform(config, log)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes by their length: what they hold may be of the moment, and workers have to collect the same tests."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) and len(val) > _LONGEST_BYTES else None
 
 
 @pytest.hookimpl(trylast=True)

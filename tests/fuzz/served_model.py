@@ -56,7 +56,7 @@ SEEDS: Final = [
     b"POST /predict" + _JSON + orjson.dumps(_ENTITIES),
     b"POST " + _MODEL + b"/infer inference-header-content-length:20" + _JSON + orjson.dumps(_BODY),
     b"POST %b/infer inference-header-content-length:%d\n%b" % (_MODEL, len(_BINARY), _BINARY) + bytes(4),
-    b"POST " + _MODEL + b"/infer content-encoding:gzip accept-encoding:gzip" + _JSON + gzip.compress(orjson.dumps(_BODY)),
+    b"POST " + _MODEL + b"/infer content-encoding:gzip accept-encoding:gzip" + _JSON + gzip.compress(orjson.dumps(_BODY), mtime=0),
     b"POST /v2/repository/index" + _JSON + b'{"ready": true}',
     b"HEAD " + _MODEL,
     b"GET /v2",

@@ -246,7 +246,11 @@ TARGETS: Final[Mapping[str, Target]] = {
     "content-coding": Target(
         _coded,
         (RejectError,),
-        [b"gzip\n" + gzip.compress(_INFER) * 2, b"deflate\n" + zlib.compress(bytes(1 << 22)), b"br\n" + _INFER],
+        [
+            b"gzip\n" + gzip.compress(_INFER, mtime=0) * 2,
+            b"deflate\n" + zlib.compress(bytes(1 << 22)),
+            b"br\n" + _INFER,
+        ],
     ),
     "infer": Target(_infer, (RejectError,), [_INFER, _INFER.replace(b"2.5", b"NaN")]),
     "infer-binary": Target(_infer_binary, (RejectError,), [_INFER_BINARY]),
