@@ -35,7 +35,7 @@ CASES: dict[str, tuple[Built, list[str]]] = {
     "an unknown field": (AB.having("spec.analyses", {"alpha": 0.05}), ["analyses"]),
     "a guardrail without a limit": (
         AB.having("spec.metrics", [{"name": "e", "role": "guardrail", "source": {"prometheus": "e"}}]),
-        ["a guardrail needs abortAbove or abortBelow"],
+        ["a guardrail of Prometheus needs abortAbove or abortBelow"],
     ),
     "a schedule that is no cron line": (
         feature_view("v").having("spec.materialization.schedule", "every day"),

@@ -91,10 +91,10 @@ async def test_one_in_a_phase_of_a_newer_release_keeps_its_split(shop: World) ->
     await shop.settle()
     path = f"{EXP.path(shop.namespace, 'ab')}/status"
     header = {"content-type": "application/merge-patch+json"}
-    assert shop.http.patch(path, json={"status": {"phase": "Holding"}}, headers=header).status_code == 200
+    assert shop.http.patch(path, json={"status": {"phase": "Draining"}}, headers=header).status_code == 200
     shop.touched(EXP)
     await shop.settle(horizon=SOON)
-    assert (split(shop), shop.status(EXP, "ab")["phase"]) == ({"v1": 80, "v2": 20}, "Holding")
+    assert (split(shop), shop.status(EXP, "ab")["phase"]) == ({"v1": 80, "v2": 20}, "Draining")
     refused = shop.condition(EXP, "ab", "Accepted")
     assert refused[:2] == ("False", "UnknownPhase")
     assert "upgrade the operator" in refused[2]
