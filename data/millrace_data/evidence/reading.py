@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -47,11 +47,20 @@ def read(lake: Lake, question: Question) -> pa.Table:
         RejectError: the period is none, or there is no such column; names those that there are. NotFoundError: the
         lake has nothing of the service. RetryError: the lake does not answer, or is being changed all the time.
     """
-    if question.start >= question.end:
+    return while_files_go(lake, question.start, question.end, lambda: _read(lake, question))
+
+
+def while_files_go(lake: Lake, start: datetime, end: datetime, read: Callable[[], pa.Table]) -> pa.Table:
+    """What ``read`` gives of a period; asked again where a file was merged and deleted under its hands.
+
+    Raises:
+        RejectError: the period is none. RetryError: files are deleted faster than they can be read.
+    """
+    if start >= end:
         raise RejectError("start is not before end", hint="Give a period, such as the last day", field="start")
     for _ in range(_ATTEMPTS):
         try:
-            return _read(lake, question)
+            return read()
         except NotFoundError as error:
             if error.field != lake.field:  # not a file that went away under our hands
                 raise

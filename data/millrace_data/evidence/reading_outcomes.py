@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_core.evidence import layout
 from millrace_core.evidence.columns import fitted
 from millrace_core.evidence.outcome_rows import OUTCOME_COLUMNS, OUTCOMES
 from millrace_data.evidence import reading
 from millrace_data.evidence.lake import Lake
-
-_ATTEMPTS: Final = 5
 
 
 class Question(NamedTuple):
@@ -41,17 +38,7 @@ def read(lake: Lake, question: Question) -> pa.Table:
     Raises:
         RejectError: the period is none. RetryError: the lake does not answer, or is being changed all the time.
     """
-    if question.start >= question.end:
-        raise RejectError("start is not before end", hint="Give a period, such as the last day", field="start")
-    for _ in range(_ATTEMPTS):
-        try:
-            return _read(lake, question)
-        except NotFoundError as error:
-            if error.field != lake.field:  # not a file that went away under our hands
-                raise
-    raise RetryError(
-        f"files of {lake.uri} are deleted faster than they can be read", hint="Try again, or ask for less at once"
-    )
+    return reading.while_files_go(lake, question.start, question.end, lambda: _read(lake, question))
 
 
 def _read(lake: Lake, question: Question) -> pa.Table:

@@ -108,7 +108,8 @@ def _later(observed: DeploymentObservation, gated: GateDecision, now: datetime) 
     if not isinstance(champion, UnknownChampion) or gated.start in {"", *there}:
         return gated
     why = f"its gates compare with the champion {champion.deployment}, whose model is not known just now"
-    return replace(gated, failure=Failure("ChampionUnknown", why), wake=now + _CHAMPION_LOOK)
+    record = {**(gated.record or {}), "message": why}
+    return replace(gated, record=record, failure=Failure("ChampionUnknown", why), wake=now + _CHAMPION_LOOK)
 
 
 async def _looked_up(cluster: CachedClient, platform: Platform, document: Object) -> DeploymentObservation:

@@ -167,8 +167,9 @@ async def test_a_mesh_without_destination_rules_leads_to_the_champion_until_they
     virtual = running.get(r.VIRTUAL_SERVICES, "shop")
     assert virtual is not None
     host = f"shop.{running.namespace}.svc.cluster.local"
-    led = [[(to["destination"]["host"], to["weight"]) for to in rule["route"]] for rule in virtual["spec"]["http"]]
-    assert led == [[(host, 100)]] * 2, "gRPC and the rest"
+    led = [rule["route"] for rule in virtual["spec"]["http"]]
+    to = [{"destination": {"host": host, "port": {"number": port}}, "weight": 100} for port in (8081, 80)]
+    assert led == [[each] for each in to], "gRPC, and the rest"
     running.absent = set()
     running.touched(r.DESTINATION_RULES)
     await running.settle()

@@ -84,6 +84,8 @@ def test_a_champion_whose_model_is_not_known_just_now_is_waited_for_and_is_not_n
     assert len(jobs) == (0 if there else 1)
     assert (gated_now.failure is not None and gated_now.failure.reason == "ChampionUnknown") is there
     assert (gated_now.wake is not None) is there
+    said = str((gated_now.record or {})["message"])
+    assert said.startswith("its gates compare with the champion n" if there else "the Job "), "no Job judges yet"
 
 
 def owner(document: dict[str, Any], uid: str) -> dict[str, Any]:
