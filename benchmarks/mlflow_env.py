@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.figures import ROOT
 
-REQUIREMENTS: Final = {"3.1.0": "mlflow-skinny==3.1.0", "3.17.2": "mlflow==3.17.2"}
+REQUIREMENTS: Final = {"3.1.0": "mlflow==3.1.0", "3.17.2": "mlflow==3.17.2"}
 
 
 def folder(version: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -26,9 +26,14 @@ from millrace_services.registry.models.registered import RegisteredModels
 from millrace_services.registry.models.rest import ModelRoutes
 from millrace_services.registry.runs import Runs
 from millrace_services.registry.settings import RegistrySettings
+from millrace_services.registry.tracking.service import tracking_endpoints
+from millrace_services.web.hot import Answer, Call
 from millrace_services.web.json_body import json_object
 from millrace_services.web.service import Service
 
+# The release of MLflow whose REST is spoken, which is what its clients take for the server's version.
+_SPOKEN: Final = "3.17.2"
+_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 # A body that is a JSON object.
 Body = Annotated[dict[str, Any], Depends(json_object)]
 
@@ -60,8 +65,23 @@ def build(settings: RegistrySettings) -> Service:
     service.api.include_router(_run_routes(Runs(database, settings.runs_kept)))
     service.api.include_router(_dataset_routes(Datasets(database)))
     service.api.include_router(_model_routes(RegisteredModels(database, _milliseconds)))
-    routing.install(service, ModelRoutes(database, _milliseconds).endpoints())
+    endpoints = [*ModelRoutes(database, _milliseconds).endpoints(), *tracking_endpoints(database, _milliseconds)]
+    routing.install(service, endpoints)
+    _add_health(service)
     return service
+
+
+def _add_health(service: Service) -> None:
+    """What MLflow's clients ask to find out whether there is a server, and which."""
+
+    async def health(_: Call) -> Answer:
+        return Answer(200, b"OK", (_TEXT,))
+
+    async def version(_: Call) -> Answer:
+        return Answer(200, _SPOKEN.encode(), (_TEXT,))
+
+    service.hot("GET", "/health", health)
+    service.hot("GET", "/version", version)
 
 
 def _milliseconds() -> int:

@@ -68,7 +68,7 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one consistent state."""
         self._require_file()
-        with self._mapped(), self._engine.connect().execution_options(**self._snapshot) as connection:
+        with self.explained(), self._engine.connect().execution_options(**self._snapshot) as connection:
             yield connection
 
     @contextmanager
@@ -79,7 +79,7 @@ class Database:
             lock_seconds: how long it waits for another one that writes, on PostgreSQL.
         """
         self._require_file()
-        with self._mapped(), self._engine.connect().execution_options(write=True) as connection, connection.begin():
+        with self.explained(), self._engine.connect().execution_options(write=True) as connection, connection.begin():
             if self._engine.dialect.name == "postgresql":
                 connection.execute(text(f"SET LOCAL lock_timeout = '{lock_seconds}s'; {_BOUNDED}"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
@@ -154,7 +154,7 @@ class Database:
                 connection.execute(insert(meta), [{"key": key, "value": value} for key, value in new.items()])
 
     @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """Third-party errors as ours, with the database named and its password not."""
         try:
             yield

@@ -10,10 +10,10 @@ import pytest
 from millrace_core.base.errors import RejectError
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow.errors import MlflowError
+from millrace_services.registry.mlflow.searching import Page
 from millrace_services.registry.models.aliases import Aliases
 from millrace_services.registry.models.changes import Author
 from millrace_services.registry.models.registered import RegisteredModels
-from millrace_services.registry.models.search import Page
 from millrace_services.registry.models.versions import RETRIED_FOR, NewVersion, Versions
 
 ANN = Author(at=7, actor="ann", client="test", reason="better")

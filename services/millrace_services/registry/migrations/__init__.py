@@ -1,7 +1,7 @@
 """How the database became what it is: one revision for each change of the tables, applied in turn by Alembic.
 
 ``NEWEST`` is the revision that this program works with. What is there already is never edited: a change of ``tables``
-or ``model_tables`` is a new file in ``versions``, and tests compare the two. An empty database gets today's tables at
+or its sisters is a new file in ``versions``, and tests compare the two. An empty database gets today's tables at
 once, and the same revision.
 """
 
@@ -12,11 +12,11 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select
 
-from millrace_services.registry import model_tables  # noqa: F401 adds its tables to metadata
+from millrace_services.registry import model_tables, tracking_tables  # noqa: F401 they add their tables to metadata
 from millrace_services.registry.tables import metadata
 
 FOLDER: Final = Path(__file__).parent
-NEWEST: Final = "0002"
+NEWEST: Final = "0003"
 # Alembic's own name is that of other programs' tables, too, which may share the database.
 VERSION_TABLE: Final = "millrace_schema"
 

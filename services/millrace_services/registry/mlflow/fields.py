@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
@@ -21,6 +21,8 @@ from millrace_services.web.hot import Call
 # The most that a JSON number, and so an offset or a version, may be.
 _INT64: Final = 2**63 - 1
 _DIGITS: Final = re.compile(r"-?[0-9]{1,19}")
+_FLOAT: Final = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,5})?")
+_NO_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 _MOST_TAGS: Final = 1000
 
 
@@ -89,6 +91,57 @@ class Fields:
             return bool(found)
         raise invalid(f"Invalid value {shown(found, 40)} for parameter '{name}' supplied: true or false is expected.")
 
+    def number(self, name: str) -> float:
+        """A required number of 64 bits, be it "NaN", "Infinity" or "-Infinity"."""
+        found = self._single(name)
+        if found is None or found == "":
+            raise missing(name)
+        made = number(found)
+        if made is None:
+            raise invalid(
+                f"Invalid value {shown(found, 40)} for parameter '{name}' supplied: a 64-bit floating point number is "
+                "expected."
+            )
+        return made
+
+    def choice(self, name: str, known: Sequence[str], default: str) -> str:
+        """One of some words, or its number, from 1 on."""
+        found = self._single(name)
+        if found is None or found == "":
+            return default
+        numbered = _integer(found)
+        if numbered is not None and 1 <= numbered <= len(known):
+            return known[numbered - 1]
+        if found not in known:
+            allowed = ", ".join(known)
+            raise invalid(f"Invalid value {shown(found, 40)} for parameter '{name}' supplied. It is one of {allowed}.")
+        return str(found)
+
+    def nested(self, name: str) -> Fields:
+        """The fields of a message within this one; none where none came."""
+        found = self._single(name)
+        if found is not None and not isinstance(found, dict):
+            raise _no_message(name, found)
+        return Fields(found or {}, self.caller)
+
+    def rows(self, name: str, most: int) -> list[Fields]:
+        """A list of messages."""
+        found = self._list(name)
+        if len(found) > most:
+            raise invalid(f"Parameter '{name}' has {len(found)} entries, {most} are the most.")
+        for each in found:
+            if not isinstance(each, dict):
+                raise _no_message(name, each)
+        return [Fields(each, self.caller) for each in found]
+
+    def single(self, name: str) -> Any:
+        """A value that nobody has looked at; None where none came."""
+        return self._single(name)
+
+    def raw(self, name: str) -> list[Any]:
+        """A list, whose items nobody has looked at."""
+        return self._list(name)
+
     def texts(self, name: str) -> list[str]:
         """A list of texts."""
         return [_text(name, each) for each in self._list(name)]
@@ -124,15 +177,18 @@ class Repeated(list[str]):
     """The values of one query parameter, at least one: a list, or a single value, as the field is."""
 
 
-def of(call: Call) -> Fields:
+def of(call: Call, path: Mapping[str, str] | None = None) -> Fields:
     """The fields of a request.
+
+    Args:
+        path: those that stand in its path, which count whatever else says so.
 
     Raises:
         MlflowError: a body of another type than JSON came.
     """
     caller = _caller(call)
     if call.scope["method"] == "GET":
-        return Fields(_query(call.scope["query_string"]), caller)
+        return Fields({**_query(call.scope["query_string"]), **(path or {})}, caller)
     media_type = (call.header(b"content-type") or b"").partition(b";")[0].strip().lower()
     # Pages of other sites can send other types without asking.
     if media_type != b"application/json" and (call.body or media_type):
@@ -144,7 +200,34 @@ def of(call: Call) -> Fields:
         document = orjson.loads(call.body)
     except orjson.JSONDecodeError:
         document = {}  # as if nothing had come, so that the first required field is told
-    return Fields(document if isinstance(document, dict) else {}, caller)
+    return Fields({**(document if isinstance(document, dict) else {}), **(path or {})}, caller)
+
+
+def number(value: Any) -> float | None:
+    """A number of protobuf's JSON, which has texts for those that JSON has not; None where it is none."""
+    if type(value) is float:
+        return value
+    if type(value) is str:
+        if value not in _NO_NUMBERS and not _FLOAT.fullmatch(value):
+            return None
+        return float(value)
+    if type(value) is not int:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def integer(value: Any) -> int | None:
+    """A whole number of 64 bits, which may be a text; None where it is none."""
+    if type(value) is not int:
+        value = _integer(value)
+    return value if value is not None and -_INT64 - 1 <= value <= _INT64 else None
+
+
+def _no_message(name: str, found: Any) -> Exception:
+    return invalid(f"Invalid value {shown(found, 40)} for parameter '{name}' supplied: an object is expected.")
 
 
 def _query(text: bytes) -> dict[str, Repeated]:

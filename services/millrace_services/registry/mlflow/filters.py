@@ -40,7 +40,9 @@ class Key(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """One condition; ``comparator`` is one of ``= != < <= > >= LIKE ILIKE IN``, or ``NOT IN``."""
+    """One condition; ``comparator`` is one of ``= != < <= > >= LIKE ILIKE IN``, ``NOT IN``, or ``IS NULL`` and
+    ``IS NOT NULL``, which have an empty value.
+    """
 
     key: Key
     comparator: str
@@ -103,6 +105,8 @@ def _condition(tokens: list[_Token], text: str) -> Condition:
     comparator = _comparator(tokens, text)
     if comparator in ("IN", "NOT IN"):
         return Condition(key, comparator, _listed(tokens, text))
+    if comparator in ("IS NULL", "IS NOT NULL"):
+        return Condition(key, comparator, "")
     if not tokens or tokens[0].kind not in ("string", "number"):
         raise _wrong(text, f"a text in quotes, or a number, follows {comparator}")
     return Condition(key, comparator, _value(tokens.pop(0)))
@@ -117,7 +121,13 @@ def _comparator(tokens: list[_Token], text: str) -> str:
         return "NOT IN"
     if token.kind == "key" and token.text.upper() in ("LIKE", "ILIKE", "IN"):
         return token.text.upper()
-    raise _wrong(text, "a comparator is one of =, !=, <, <=, >, >=, LIKE, ILIKE and IN")
+    if _word(token, "IS"):
+        negated = bool(tokens) and _word(tokens[0], "NOT")
+        rest = tokens[1:] if negated else tokens
+        if rest and _word(rest[0], "NULL"):
+            del tokens[: 1 + negated]
+            return "IS NOT NULL" if negated else "IS NULL"
+    raise _wrong(text, "a comparator is one of =, !=, <, <=, >, >=, LIKE, ILIKE, IN and IS NULL")
 
 
 def _listed(tokens: list[_Token], text: str) -> tuple[str, ...]:

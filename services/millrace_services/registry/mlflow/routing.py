@@ -2,56 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from millrace_core.base.shown import line
 from millrace_services.registry.mlflow import errors, fields
 from millrace_services.registry.mlflow.fields import Fields
-from millrace_services.web.hot import JSON, Answer, Call, Handler
+from millrace_services.web.hot import JSON, Answer, Call, Handler, disconnect_check
 from millrace_services.web.service import Service
 
 # MLflow's user interface asks under the second one.
 PREFIXES: Final = ("/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/")
+THIRD: Final = ("/api/3.0/mlflow/", "/ajax-api/3.0/mlflow/")
 _METHODS: Final = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE"})
 
 Command = Callable[[Fields], Mapping[str, Any]]
 
 
 class Endpoint(NamedTuple):
-    """One route: ``path`` behind the prefix, such as ``registered-models/get``."""
+    """One route: ``path`` behind the prefix, such as ``registered-models/get`` or ``logged-models/{model_id}``."""
 
     method: str
     path: str
     command: Command
+    prefixes: tuple[str, ...] = PREFIXES
 
 
 def install(service: Service, endpoints: Iterable[Endpoint]) -> None:
-    """Adds the routes to a service; another method on one of their paths gets 405."""
+    """Adds the routes to a service; another method on a path gets 405, another path 404, in MLflow's form."""
     methods: dict[str, set[str]] = {}
     for endpoint in endpoints:
-        for prefix in PREFIXES:
-            service.hot(endpoint.method, prefix + endpoint.path, _handler(endpoint.command))
+        for prefix in endpoint.prefixes:
+            _add(service, endpoint.method, prefix + endpoint.path, endpoint.command)
             methods.setdefault(prefix + endpoint.path, set()).add(endpoint.method)
     for path, known in methods.items():
-        service.api.add_api_route(
-            path, _refusing(known), methods=sorted(_METHODS - known), include_in_schema=False, response_model=None
-        )
+        _control(service, path, sorted(_METHODS - known), _refusing(known))
+    for prefix in (*PREFIXES, *THIRD):
+        _control(service, prefix + "{rest:path}", sorted(_METHODS), _unknown)
+
+
+def _add(service: Service, method: str, path: str, command: Command) -> None:
+    if "{" not in path:
+        service.hot(method, path, _handler(command))
+        return
+
+    async def answer(request: Request) -> Response:
+        gone = disconnect_check(request.receive)
+        call = Call(request.scope, await request.body(), gone)
+        status, body, headers = await _answered(command, call, request.path_params)
+        response = Response(body, status)
+        response.raw_headers.extend(headers)
+        return response
+
+    _control(service, path, [method], answer)
+
+
+def _control(
+    service: Service, path: str, methods: list[str], endpoint: Callable[[Request], Response | Awaitable[Response]]
+) -> None:
+    service.api.add_api_route(path, endpoint, methods=methods, include_in_schema=False, response_model=None)
 
 
 def _handler(command: Command) -> Handler:
     async def answer(call: Call) -> Answer:
-        try:
-            content = await run_in_threadpool(command, fields.of(call))
-            return Answer(200, orjson.dumps(content))
-        except Exception as error:  # every error has MLflow's form
-            status, body, headers = errors.render(error)
-            return Answer(status, body, (JSON, *headers))
+        return await _answered(command, call)
 
     return answer
+
+
+async def _answered(command: Command, call: Call, path: Mapping[str, str] | None = None) -> Answer:
+    try:
+        content = await run_in_threadpool(_carried_out, command, call, path)
+        return Answer(200, content)
+    except Exception as error:  # every error has MLflow's form
+        status, body, headers = errors.render(error)
+        return Answer(status, body, (JSON, *headers))
+
+
+def _carried_out(command: Command, call: Call, path: Mapping[str, str] | None) -> bytes:
+    return orjson.dumps(command(fields.of(call, path)))
 
 
 def _refusing(known: set[str]) -> Callable[[Request], Response]:
@@ -62,3 +95,10 @@ def _refusing(known: set[str]) -> Callable[[Request], Response]:
         return Response(body, 405, {"allow": allowed}, "application/json")
 
     return refuse
+
+
+def _unknown(request: Request) -> Response:
+    message = f"There is no route {request.method} {line(request.url.path, 200)} here"
+    return Response(
+        orjson.dumps({"error_code": "ENDPOINT_NOT_FOUND", "message": message}), 404, None, "application/json"
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from typing import Final
 
 from millrace_core.base.shown import shown
-from millrace_services.registry.mlflow.errors import INVALID, MlflowError, invalid, missing
+from millrace_services.registry.mlflow import keys
+from millrace_services.registry.mlflow.errors import invalid, missing
+from millrace_services.registry.mlflow.keys import bounded
 
 NONE: Final = "None"
 STAGES: Final = (NONE, "Staging", "Production", "Archived")
@@ -16,12 +17,10 @@ MOST_TEXT: Final = 100_000
 
 _MOST_NAME: Final = 256
 _MOST_ALIAS: Final = 255
-_MOST_KEY: Final = 250
 _MOST_SHORT: Final = 2_000
 _MOST_VERSION: Final = 2**31 - 1
 _ALIAS: Final = re.compile(r"[\w\-]+")
 _NUMBERED: Final = re.compile(r"[vV]\d+")
-_TAG: Final = re.compile(r"[/\w.\- :]+")
 _CANONICAL: Final = {stage.lower(): stage for stage in STAGES}
 
 
@@ -35,8 +34,8 @@ def name(given: str, field: str = "name") -> str:
         raise missing(field)
     if "/" in given or ":" in given:
         raise invalid(f"Invalid model name '{shown(given, 80)}'. Names cannot contain '/' or ':'.")
-    _bounded(field, given, _MOST_NAME)
-    _must_be_itself(field, given)
+    bounded(field, given, _MOST_NAME)
+    keys.must_be_itself(field, given)
     return given
 
 
@@ -51,7 +50,7 @@ def alias(given: str) -> str:
             f"Invalid alias name: {shown(given, 80)}. "
             "Names may only contain alphanumerics, underscores (_), and dashes (-)."
         )
-    return _bounded("Registered model alias name", given, _MOST_ALIAS)
+    return bounded("Registered model alias name", given, _MOST_ALIAS)
 
 
 def settable_alias(given: str) -> str:
@@ -97,15 +96,7 @@ def tag(key: str, value: str) -> tuple[str, str]:
     Raises:
         MlflowError: the key has other characters than paths have, or one of them is too long.
     """
-    if not key:
-        raise missing("key")
-    if not _TAG.fullmatch(key):
-        raise invalid(
-            f"Invalid value {shown(key, 80)} for parameter 'key' supplied: Names may only contain alphanumerics, "
-            "underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/)."
-        )
-    _must_be_itself("key", key)
-    return _bounded("key", key, _MOST_KEY), _bounded("value", value, MOST_TEXT)
+    return keys.key("key", key), bounded("value", value, MOST_TEXT)
 
 
 def tags(given: dict[str, str]) -> dict[str, str]:
@@ -119,7 +110,7 @@ def text(field: str, given: str) -> str:
     Raises:
         MlflowError: it is too long.
     """
-    return _bounded(field, given, MOST_TEXT)
+    return bounded(field, given, MOST_TEXT)
 
 
 def short(field: str, given: str) -> str:
@@ -128,23 +119,4 @@ def short(field: str, given: str) -> str:
     Raises:
         MlflowError: it is too long.
     """
-    return _bounded(field, given, _MOST_SHORT)
-
-
-def _bounded(field: str, given: str, most: int) -> str:
-    if len(given) > most:
-        raise MlflowError(
-            INVALID, 400, f"'{field}' exceeds the maximum length of {most} characters, it has {len(given)}"
-        )
-    return given
-
-
-def _must_be_itself(field: str, given: str) -> None:
-    """Clients make paths of names, which must lead to no other name."""
-    plain = posixpath.normpath(given)
-    if plain != given or plain in (".", "..") or plain.startswith(("../", "/")):
-        raise invalid(
-            f"Invalid value {shown(given, 80)} for parameter '{field}' supplied: Names may be treated as files in "
-            f"certain cases, and must not resolve to other names when treated as such. "
-            f"This name would resolve to {shown(plain, 80)}"
-        )
+    return bounded(field, given, _MOST_SHORT)

@@ -11,6 +11,7 @@ from millrace_core.base.errors import NotFoundError
 from millrace_core.base.shown import shown
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow.errors import exists
+from millrace_services.registry.mlflow.searching import Page
 from millrace_services.registry.model_tables import (
     model_version_tags,
     model_versions,
@@ -21,7 +22,7 @@ from millrace_services.registry.model_tables import (
 from millrace_services.registry.models import changes, names
 from millrace_services.registry.models.changes import Author
 from millrace_services.registry.models.lookup import Document, model_document, model_documents, model_row
-from millrace_services.registry.models.search import Page, models_query
+from millrace_services.registry.models.search import models_query
 
 Clock = Callable[[], int]
 

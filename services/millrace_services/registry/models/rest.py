@@ -8,11 +8,11 @@ from typing import Any, Final
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow.fields import Fields
 from millrace_services.registry.mlflow.routing import Endpoint
+from millrace_services.registry.mlflow.searching import Page
 from millrace_services.registry.models import names
 from millrace_services.registry.models.aliases import Aliases
 from millrace_services.registry.models.changes import Author
 from millrace_services.registry.models.registered import Clock, RegisteredModels
-from millrace_services.registry.models.search import Page
 from millrace_services.registry.models.versions import NewVersion, Versions
 
 Json = Mapping[str, Any]

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow.errors import absent, conflict, invalid
+from millrace_services.registry.mlflow.searching import Page
 from millrace_services.registry.model_tables import (
     model_version_tags,
     model_versions,
@@ -30,8 +31,9 @@ from millrace_services.registry.models.lookup import (
     version_row,
 )
 from millrace_services.registry.models.registered import Clock
-from millrace_services.registry.models.search import Page, versions_query
+from millrace_services.registry.models.search import versions_query
 from millrace_services.registry.models.sources import Reference
+from millrace_services.registry.tracking import logged_model_values
 
 # A client sends a create again, whose answer it did not get, for some minutes.
 RETRIED_FOR: Final = 10 * 60 * 1000
@@ -224,19 +226,23 @@ def _origin(connection: Connection, given: NewVersion) -> tuple[NewVersion, str]
     if reference is None:
         return given, given.source
     if reference.logged:
-        raise invalid(
-            f"Unable to fetch model from model URI source '{given.source}': this registry keeps no logged models. "
-            "Give the URI of the model's files as source"
-        )
+        model = logged_model_values.model_row(connection, reference.logged)
+        if given.model_id not in ("", reference.logged):
+            raise _mismatch(given)
+        return given._replace(run_id=given.run_id or model.source_run_id, model_id=reference.logged), model.artifact_uri
     origin = _referred(connection, reference)
     for field in ("run_id", "model_id"):
         if getattr(given, field) not in ("", getattr(origin, field)):
-            raise invalid(
-                f"Invalid model version source: '{given.source}'. The run_id and model_id request parameters must "
-                "match the referenced model version."
-            )
+            raise _mismatch(given)
     source = f"models:/{origin.name}/{origin.version}"
     return given._replace(source=source, run_id=origin.run_id, model_id=origin.model_id), origin.location
+
+
+def _mismatch(given: NewVersion) -> Exception:
+    return invalid(
+        f"Invalid model version source: '{given.source}'. The run_id and model_id request parameters must match the "
+        "referenced model."
+    )
 
 
 def _referred(connection: Connection, given: Reference) -> Row[Any]:

@@ -1,0 +1,186 @@
+"""Searches of runs as SQL, in which every value is a bound parameter.
+
+Each condition is a set of runs that an index holds, so that its cost does not rise with what else the runs have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, case, null, select
+
+from millrace_services.registry.mlflow import filters, searching
+from millrace_services.registry.mlflow.errors import invalid
+from millrace_services.registry.mlflow.filters import Condition, Key
+from millrace_services.registry.mlflow.searching import LISTED, NUMBER, TAGS, TEXT, Attribute, Page
+from millrace_services.registry.tracking import limits
+from millrace_services.registry.tracking.experiments import lifecycles
+from millrace_services.registry.tracking_tables import (
+    HEAD,
+    run_datasets,
+    run_metrics,
+    run_params,
+    run_tags,
+    tracked_datasets,
+    tracked_runs,
+)
+
+_MOMENT: Final = 2**62
+_ATTRIBUTES: Final = {
+    "run_id": Attribute(tracked_runs.c.run_id, LISTED),
+    "run_name": Attribute(tracked_runs.c.name, LISTED),
+    "status": Attribute(tracked_runs.c.status, LISTED),
+    "user_id": Attribute(tracked_runs.c.user_id, LISTED),
+    "artifact_uri": Attribute(tracked_runs.c.artifact_uri, LISTED),
+    "start_time": Attribute(tracked_runs.c.start_time, NUMBER, _MOMENT),
+    "end_time": Attribute(tracked_runs.c.end_time, NUMBER, _MOMENT),
+}
+_ORDER: Final = {name: attribute.column for name, attribute in _ATTRIBUTES.items()}
+# Names that MLflow's interface and its older clients have for the same.
+_ALIASES: Final = {"created": "start_time", "Created": "start_time", "Start Time": "start_time"} | dict.fromkeys(
+    ("run name", "Run name", "Run Name"), "run_name"
+)
+_ATTRIBUTE: Final = searching.ATTRIBUTES | {"run"}
+_METRIC: Final = frozenset({"metric", "metrics"})
+_PARAM: Final = frozenset({"param", "params", "parameter", "parameters"})
+_DATASET: Final = frozenset({"dataset", "datasets"})
+_DATASETS: Final = {
+    "name": Attribute(tracked_datasets.c.name, LISTED),
+    "digest": Attribute(tracked_datasets.c.digest, LISTED),
+    "context": Attribute(run_datasets.c.context, LISTED),
+}
+_NULLS: Final = frozenset({"IS NULL", "IS NOT NULL"})
+_PAIRS: Final = TEXT | _NULLS
+
+
+class _Order(NamedTuple):
+    """What results are ordered by: a column, or the value of a key in a table of values."""
+
+    column: Column[Any]
+    descending: bool
+    table: Table | None = None
+    key: str = ""
+
+
+def found_runs(
+    connection: Connection, experiment_ids: Sequence[str], text: str, order_by: Sequence[str], view: str, page: Page
+) -> Sequence[Row[Any]]:
+    """The rows of one page of a search, and one more where there is one.
+
+    Raises:
+        RejectError: filter or order mean nothing.
+    """
+    wanted = _conditions(text)
+    orders = _orders(order_by)
+    numbers = [limits.experiment_number(each) for each in experiment_ids]
+    base = select(tracked_runs).where(
+        tracked_runs.c.experiment.in_(numbers), tracked_runs.c.lifecycle.in_(lifecycles(view)), *wanted
+    )
+    if not numbers:
+        return []
+    if orders[0].table is not None:
+        # Runs that have the value come first, and an index has them in this order: nearly always they fill the page.
+        rows = connection.execute(page.applied(_ordered(base, orders, having_first=True))).all()
+        if len(rows) > page.size:
+            return rows
+    return connection.execute(page.applied(_ordered(base, orders, having_first=False))).all()
+
+
+def _conditions(text: str) -> list[ColumnElement[bool]]:
+    made: list[ColumnElement[bool]] = []
+    about_datasets: list[ColumnElement[bool]] = []
+    for condition in filters.parse(text):
+        entity = condition.key.entity
+        if entity in _DATASET:
+            about_datasets.append(searching.attribute(condition, _DATASETS))
+        elif entity in _ATTRIBUTE:
+            named = _ALIASES.get(condition.key.name, condition.key.name)
+            made.append(searching.attribute(condition._replace(key=Key("", named)), _ATTRIBUTES))
+        elif entity in _METRIC:
+            made.append(_metric(condition))
+        elif entity in _PARAM or entity in TAGS:
+            made.append(_pair(condition, run_params if entity in _PARAM else run_tags))
+        else:
+            raise _no_entity(entity)
+    if about_datasets:
+        joined = run_datasets.join(tracked_datasets, tracked_datasets.c.id == run_datasets.c.dataset)
+        runs = select(run_datasets.c.run).select_from(joined).where(*about_datasets)
+        made.append(tracked_runs.c.id.in_(runs))
+    return made
+
+
+def _metric(condition: Condition) -> ColumnElement[bool]:
+    key, comparator, value = condition
+    searching.require(f"metric {key.name}", comparator, NUMBER)
+    compared = searching.compared(run_metrics.c.value, comparator, searching.number(key, value))
+    return tracked_runs.c.id.in_(select(run_metrics.c.run).where(run_metrics.c.key == key.name, compared))
+
+
+def _pair(condition: Condition, table: Table) -> ColumnElement[bool]:
+    key, comparator, value = condition
+    searching.require(f"{key.entity} {key.name}", comparator, _PAIRS)
+    having = select(table.c.run).where(table.c.key == key.name)
+    if comparator in _NULLS:
+        there = tracked_runs.c.id.in_(having)
+        return there if comparator == "IS NOT NULL" else ~there
+    text = searching.text(key, value)
+    if comparator == "=":
+        having = having.where(table.c.head == text[:HEAD])
+    return tracked_runs.c.id.in_(having.where(searching.compared(table.c.value, comparator, text)))
+
+
+def _orders(order_by: Sequence[str]) -> list[_Order]:
+    found: list[_Order] = []
+    for given in order_by:
+        key, descending = filters.parse_order(given)
+        if key.entity in _METRIC:
+            found.append(_Order(run_metrics.c.value, descending, run_metrics, key.name))
+        elif key.entity in _PARAM or key.entity in TAGS:
+            table = run_params if key.entity in _PARAM else run_tags
+            found.append(_Order(table.c.value, descending, table, key.name))
+        elif key.entity in _ATTRIBUTE:
+            name = _ALIASES.get(key.name, key.name)
+            if name not in _ORDER:
+                raise invalid(f"Invalid order by key '{key.name}' specified. Valid keys are {sorted(_ORDER)}")
+            found.append(_Order(_ORDER[name], descending))
+        else:
+            raise _no_entity(key.entity)
+    filters.refuse_twice(f"{each.column}.{each.key}" for each in found)
+    named = {each.column for each in found}
+    last = (_Order(tracked_runs.c.start_time, True), _Order(tracked_runs.c.run_id, False))
+    return found + [each for each in last if each.column not in named]
+
+
+def _ordered(query: Select[Any], orders: Sequence[_Order], *, having_first: bool) -> Select[Any]:
+    """The query in its order; runs that lack a value come after those that have it, whatever the direction.
+
+    Args:
+        having_first: whether those that lack the first value are left out.
+    """
+    source: Any = tracked_runs
+    clauses: list[Any] = []
+    for at, (column, descending, table, key) in enumerate(orders):
+        value: Any = column
+        required = having_first and at == 0
+        if table is not None:
+            joined = table.alias(f"order_{at}")
+            value = joined.c.value
+            on = (joined.c.run == tracked_runs.c.id) & (joined.c.key == key)
+            source = source.join(joined, on) if required else source.outerjoin(joined, on)
+            if table is run_metrics and not required:
+                # What is no number stands between those that are one and those that are not there.
+                clauses.append(case((joined.c.run.is_(null()), 2), (value.is_(null()), 1), else_=0))
+            elif not required:
+                clauses.append(case((value.is_(null()), 1), else_=0))
+            if required:
+                query = query.where(value.is_not(null()))
+        elif column.nullable:
+            clauses.append(case((value.is_(null()), 1), else_=0))
+        clauses.append(value.desc() if descending else value.asc())
+    return query.select_from(source).order_by(*clauses)
+
+
+def _no_entity(entity: str) -> Exception:
+    known = ("attribute", "dataset", "metric", "parameter", "tag")
+    return invalid(f"Invalid entity type '{entity}'. Valid values are {known}")
