@@ -6,26 +6,12 @@ Sources: RFC 9112 (framing, one Host), RFC 9110 (Expect, Upgrade), RFC 6585 (431
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-import orjson
-
 from millrace_http.limits import Limits
+from millrace_http.refusal import Header, Refusal
 
-Header = tuple[bytes, bytes]
-
-REASONS: Final = {
-    400: "Invalid",
-    408: "DeadlineExceeded",
-    413: "TooLarge",
-    414: "TooLarge",
-    417: "Invalid",
-    431: "TooLarge",
-    501: "NotImplemented",
-    503: "Overloaded",
-    505: "NotImplemented",
-}
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _PERCENT: Final = ord("%")
 # Of 64 bits.
@@ -33,32 +19,6 @@ _DIGITS: Final = 20
 _FRAMING: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 # RFC 3986: what names, addresses and ports are written with.
 _HOST: Final = (string.ascii_letters + string.digits + "._~%!$&'()*+,;=:[]-").encode()
-
-
-class Refusal(Exception):  # noqa: N818 it is an answer
-    """A request that is answered without its application, and whose connection then ends.
-
-    Args:
-        status: of HTTP.
-        sentence: what came, and what is expected.
-        retry_after: seconds after which it may be sent again; 0 where that does not help.
-    """
-
-    def __init__(self, status: int, sentence: str, retry_after: int = 0) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.retry_after = retry_after
-
-    def headers(self, body: bytes) -> list[Header]:
-        """Those of its answer."""
-        found = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        if self.retry_after:
-            found.append((b"retry-after", b"%d" % self.retry_after))
-        return [*found, (b"connection", b"close")]
-
-    def body(self) -> bytes:
-        """Its answer, JSON in the form of every error."""
-        return orjson.dumps({"error": str(self), "reason": REASONS[self.status]})
 
 
 def long_target(limits: Limits) -> Refusal:
@@ -107,6 +67,13 @@ def checked(version: str, target: bytes, headers: Sequence[Header], limits: Limi
     if hosts != 1 and (hosts or version == "1.1"):
         raise Refusal(400, f"the header Host came {hosts} times, once is expected")
     return length, expects and version == "1.1" and (length > 0 or chunked)
+
+
+def without_upgrade(method: bytes, target: bytes, version: str, headers: Iterable[Header]) -> bytes:
+    """A head as it would be had the client not asked for another protocol, for a parser that starts anew."""
+    lines = [b"%b %b HTTP/%b" % (method, target, version.encode())]
+    lines += [b"%b: %b" % header for header in headers if header[0] != b"upgrade"]
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def _wrong_line(version: str, target: bytes, limits: Limits) -> Refusal:

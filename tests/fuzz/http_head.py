@@ -13,7 +13,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from millrace_http.protocol import _BODY
+from millrace_http.arrival import BODY
 from millrace_services.web.hot import Answer, Call
 from millrace_services.web.protocol import HotProtocol
 from millrace_services.web.service import Service
@@ -85,7 +85,7 @@ class HttpHead:
                 connection.data_received(piece)
         for _ in range(_TURNS):
             # The last one may wait for its body.
-            if connection.running <= (connection._due == _BODY):
+            if connection.running <= (connection._due == BODY):
                 break
             await asyncio.sleep(0)
         else:

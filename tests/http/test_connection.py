@@ -57,7 +57,9 @@ class Line(asyncio.Transport):
 class Served:
     """A connection to an application that reads the body, waits for ``go``, and answers with what came."""
 
-    def __init__(self, limits: Limits = LIMITS, address: str = "", *, reads: bool = True) -> None:
+    def __init__(
+        self, limits: Limits = LIMITS, address: str = "", *, reads: bool = True, guard: Guard | None = None
+    ) -> None:
         self.reads = reads
         self.gone = 0
         self.go = asyncio.Event()
@@ -72,8 +74,8 @@ class Served:
         )
         config.load()
         loop: Any = self.clock
-        self.guard = guard = Guard(limits, refused=self.refused.append)
-        self.protocol = GuardedProtocol(guard, config=config, server_state=ServerState(), app_state={}, _loop=loop)
+        self.guard = guard or Guard(limits, refused=self.refused.append)
+        self.protocol = GuardedProtocol(self.guard, config=config, server_state=ServerState(), app_state={}, _loop=loop)
         self.protocol.connection_made(self.line)
 
     async def _application(self, scope: Any, receive: Any, send: Any) -> None:
@@ -356,8 +358,8 @@ async def test_an_application_whose_client_was_refused_is_told_that_it_has_gone(
 
 async def test_behind_a_proxy_each_client_has_its_own_places() -> None:
     limits = replace(LIMITS, connections_per_client=2, proxies=(ip_network("127.0.0.0/8"),))
-    one, other = (Served(limits, "127.0.0.1") for _ in range(2))
-    other.protocol.guard = one.guard  # of one server
+    one = Served(limits, "127.0.0.1")
+    other = Served(limits, "127.0.0.1", guard=one.guard)
     of = {name: HEAD + b"X-Forwarded-For: 6.6.6.6, " + name + b"\r\n\r\n" for name in (b"1.1.1.1", b"2.2.2.2")}
     for each in (one, other):
         each.go.clear()
@@ -377,8 +379,8 @@ async def test_behind_a_proxy_each_client_has_its_own_places() -> None:
 async def test_a_client_behind_a_proxy_is_told_to_come_again_and_a_lost_connection_frees_its_places() -> None:
     limits = replace(LIMITS, connections_per_client=2, proxies=(ip_network("127.0.0.0/8"),))
     request = HEAD + b"X-Forwarded-For: 1.1.1.1\r\n\r\n"
-    one, other = (Served(limits, "127.0.0.1") for _ in range(2))
-    other.protocol.guard = one.guard
+    one = Served(limits, "127.0.0.1")
+    other = Served(limits, "127.0.0.1", guard=one.guard)
     one.go.clear()
     await one.send(request, request)
     await other.send(request)
@@ -386,8 +388,7 @@ async def test_a_client_behind_a_proxy_is_told_to_come_again_and_a_lost_connecti
     assert b"2 requests of this client are under way" in other.line.written
     assert b"retry-after: 1" in other.line.written.lower()
     one.protocol.connection_lost(None)
-    again = Served(limits, "127.0.0.1")
-    again.protocol.guard = one.guard
+    again = Served(limits, "127.0.0.1", guard=one.guard)
     await again.send(request)
     assert again.statuses == [200]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from millrace_http.head import Header, Refusal, checked
+from millrace_http.head import checked
 from millrace_http.limits import Limits
+from millrace_http.refusal import Header, Refusal
 
 LIMITS = Limits(target_bytes=20, head_bytes=100, headers=4)
 HOST = (b"host", b"x")

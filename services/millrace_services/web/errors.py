@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, TooLargeError
 from millrace_core.base.shown import line
-from millrace_http.head import Refusal
+from millrace_http.refusal import Refusal
 from millrace_services.web import trace
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from millrace_http.head import Header, Refusal
 from millrace_http.protocol import GuardedProtocol
+from millrace_http.refusal import Header, Refusal
 from millrace_services.web.hot import Answer, Call, ClientGoneError, Handler, too_large
 from millrace_services.web.service import Route, Service
 

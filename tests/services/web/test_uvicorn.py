@@ -20,11 +20,13 @@ from uvicorn.server import ServerState
 
 from millrace_http.guard import Guard
 from millrace_http.protocol import GuardedProtocol
+from millrace_http.timed import TimedProtocol
 from millrace_services.web import protocol, server
 from millrace_services.web.protocol import HotProtocol
 from millrace_services.web.service import Service
 from millrace_services.web.settings import ServerSettings
 
+OURS = (TimedProtocol, GuardedProtocol, HotProtocol)
 WHERE = f"uvicorn {uvicorn.__version__} has moved names that millrace_http and services/millrace_services/web lean on:"
 
 
@@ -53,8 +55,9 @@ async def test_uvicorns_protocol_has_the_names_that_ours_takes_of_it(connection:
     # Some attributes are there only once a request has come.
     source = inspect.getsource(HttpToolsProtocol)
     made = GuardedProtocol(Guard(), config=connection.config, server_state=ServerState(), app_state={})
-    ours = {*vars(made), *vars(GuardedProtocol), *vars(HotProtocol)} - {*vars(connection), *vars(HttpToolsProtocol)}
-    taken = (attributes(GuardedProtocol) | attributes(HotProtocol)) - ours - {"_service", "_limit"}
+    ours = {*vars(made), *(name for kind in OURS for name in vars(kind))}
+    ours -= {*vars(connection), *vars(HttpToolsProtocol)}
+    taken = {name for kind in OURS for name in attributes(kind)} - ours - {"_service", "_limit"}
     missing = {name for name in taken if not hasattr(connection, name) and f"self.{name}" not in source}
     missing |= {name for name in ("total_requests", "default_headers") if not hasattr(ServerState(), name)}
     assert "timeout_keep_alive_task" in taken
@@ -80,9 +83,7 @@ REPLACED = {
 
 
 def test_uvicorns_protocol_calls_what_ours_overrides() -> None:
-    inherited = {
-        name for kind in (GuardedProtocol, HotProtocol) for name in vars(kind) if name in dir(HttpToolsProtocol)
-    }
+    inherited = {name for kind in OURS for name in vars(kind) if name in dir(HttpToolsProtocol)}
     assert {name for name in inherited if not name.startswith("__")} == REPLACED
     missing = {name for name in REPLACED if not hasattr(HttpToolsProtocol, name)}
     assert not missing, f"{WHERE} HttpToolsProtocol.{sorted(missing)}"
