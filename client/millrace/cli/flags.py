@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 # An argument with its value, as hints of the SDK write it: a text, a list of texts, or True.
@@ -11,6 +12,17 @@ _ARGUMENT: Final = re.compile(
     r'(?:"([^"]*)"|\["([^"]*)"[^\]]*\]|True\b)?'
 )
 _FLAGS: Final = {"gateway_url": "--gateway", "full_feature_names": "--full-feature-names"}
+# Arguments of the SDK by which an error names its field, and the variable that stands for each option.
+_VARIABLES: Final = {
+    "online": "MILLRACE_STORE_URL",
+    "gateway": "MILLRACE_GATEWAY_URL",
+    "lake": "MILLRACE_LAKE_URI",
+    "kubeconfig": "KUBECONFIG",
+    "start": "",
+    "end": "",
+    "as_of": "",
+    "to": "",
+}
 _WORDS: Final = (
     ("Set full_feature_names to true", "Give --full-feature-names"),
     ("Pass entity_df without", "Name a file by --entities without"),
@@ -22,6 +34,15 @@ def in_terminal(text: str) -> str:
     for words, meant in _WORDS:
         text = text.replace(words, meant)
     return _ARGUMENT.sub(_flag, text)
+
+
+def option(field: str, arguments: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The option that a field at fault is, or the variable that was set in its place; other fields as they are."""
+    if field not in _VARIABLES:
+        return field
+    flag, variable = "--" + field.replace("_", "-"), _VARIABLES[field]
+    given = any(each.partition("=")[0] == flag for each in arguments)
+    return flag if given or not environ.get(variable) else variable
 
 
 def _flag(found: re.Match[str]) -> str:

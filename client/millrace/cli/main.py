@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from millrace.cli import groups
-from millrace.cli.flags import in_terminal
+from millrace.cli.flags import in_terminal, option
 from millrace_core.base.blocked_import import block_imports
 from millrace_core.base.errors import MillraceError, RejectError
 
@@ -49,6 +50,7 @@ def run(arguments: Sequence[str]) -> None:
     try:
         application(arguments)(args=list(arguments))
     except MillraceError as error:
+        error.field = option(error.field, arguments, os.environ)
         typer.echo(f"millrace: {in_terminal(str(error))}", err=True)
         sys.exit(MISTAKE if isinstance(error, RejectError) else FAULT)
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ from typing import Final
 import redis
 
 from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.features.online import store_url
 from millrace_data.online.program import server
 
 # Not `.millrace/store`, which is where `millrace local up` keeps the store of a whole platform.
@@ -59,10 +60,21 @@ def resolve(online: str) -> StoreUrl:
 
     Args:
         online: a URL, ``embedded``, or ``embedded:<folder>``.
+
+    Raises:
+        RejectError: it is none of them.
     """
     name, separator, folder = online.partition(":")
-    if name != _PREFIX or folder.startswith("//"):
+    if "://" in online:
+        store_url.parse(online, field="online")
         return StoreUrl(online)
+    if name != _PREFIX:
+        raise RejectError(
+            f"{online.rpartition('@')[2]!r} is no online store",
+            hint='Write online="redis://host:6379/0", or online="embedded" for one of your own in .millrace '
+            "(embedded:<folder>: elsewhere)",
+            field="online",
+        )
     if separator and not folder:
         raise RejectError(f"{online!r} names no folder", hint="Write embedded, or embedded:<folder>", field="online")
     return StoreUrl(folder=Path(folder or FOLDER).absolute())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from millrace.sdk import time_arguments
 from millrace.sdk.time_arguments import TimeArgument
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_data.evidence.lake import Lake
 
 VARIABLE = "MILLRACE_LAKE_URI"
@@ -26,7 +26,7 @@ def lake(given: str | os.PathLike[str] | None) -> Lake:
     """The lake of a URI or a path, or the one that the environment names.
 
     Raises:
-        RejectError: none is named, or it may not be read.
+        RejectError: none is named, or it may not be read. NotFoundError: it is a folder that is not there.
     """
     uri = os.environ.get(VARIABLE, "") if given is None else os.fspath(given)
     if not uri:
@@ -37,7 +37,14 @@ def lake(given: str | os.PathLike[str] | None) -> Lake:
         )
     if "://" not in uri:
         uri = Path(uri).absolute().as_uri()
-    return Lake(uri, os.environ, field="lake")
+    found = Lake(uri, os.environ, field="lake")
+    if uri.startswith("file://") and not Path(found.root).is_dir():
+        raise NotFoundError(
+            f"there is no folder {found.root}",
+            hint="A lake is there once something was logged. Name another folder, or s3://bucket/path",
+            field="lake",
+        )
+    return found
 
 
 def _moment(value: TimeArgument, field: str) -> datetime:

@@ -16,6 +16,10 @@ from millrace_data.evidence import reading_outcomes
 from millrace_data.evidence.reading_outcomes import Question
 
 GATEWAY = "MILLRACE_GATEWAY_URL"
+_IN_LAPTOP_MODE = (
+    "In the laptop mode it is http://millrace-gateway.millrace-system.svc, with http_proxy set to the mesh's address, "
+    "such as http://127.0.0.1:18080"
+)
 _REBUILD_SECONDS = 600.0
 
 
@@ -64,7 +68,7 @@ def rebuild(experiment: str, *, namespace: str, gateway: str | None = None) -> N
     if not url:
         raise RejectError(
             "no gateway is named",
-            hint=f"Pass its URL, or set {GATEWAY}; on the command line it is --gateway",
+            hint=f"Pass its URL, or set {GATEWAY}; on the command line it is --gateway. {_IN_LAPTOP_MODE}",
             field="gateway",
         )
     try:

@@ -23,6 +23,11 @@ def shown(value: Any, most: int = 100) -> str:
         return "a value of many digits"
 
 
+def came(value: Any, most: int = 100) -> str:
+    """What came, or that nothing did: the end of a sentence that says what is expected."""
+    return "it is missing" if value is None else f"{shown(value, most)} came"
+
+
 def line(text: str, most: int = 300) -> str:
     """The first line of what another program said, with nothing in it that a terminal would act on."""
     first = next((each for each in text[: 4 * most].splitlines() if each.strip()), "")

@@ -12,7 +12,7 @@ import orjson
 
 from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, RejectError, TooLargeError
-from millrace_core.base.shown import shown
+from millrace_core.base.shown import came, shown
 from millrace_core.evidence.outcome import Outcome
 from millrace_core.experiments.published import Experiments, PublishedExperiment
 
@@ -165,8 +165,7 @@ def text(item: Mapping[str, Any], field: str, most: int) -> str:
     """
     value = item.get(field)
     if not isinstance(value, str) or not 0 < len(value) <= most:
-        came = f"{shown(value, 80)} came" if field in item else "it is missing"
-        raise RejectError(f"a text of 1 to {most} characters is expected, {came}", field=field)
+        raise RejectError(f"a text of 1 to {most} characters is expected, {came(value, 80)}", field=field)
     return value
 
 
@@ -178,7 +177,7 @@ def checked_unit(value: Any, field: str) -> str:
     """
     if not isinstance(value, str) or not 0 < len(value) <= MOST_UNIT or "\0" in value:
         raise RejectError(
-            f"a unit is a text of 1 to {MOST_UNIT} characters without NUL, {shown(value, 80)} came", field=field
+            f"a unit is a text of 1 to {MOST_UNIT} characters without NUL, {came(value, 80)}", field=field
         )
     return value
 
@@ -186,7 +185,7 @@ def checked_unit(value: Any, field: str) -> str:
 def _value(item: Mapping[str, Any]) -> float:
     value = item.get("value")
     if type(value) not in (int, float):
-        raise RejectError(f"a number is expected, {shown(value, 80)} came", field="value")
+        raise RejectError(f"a number is expected, {came(value, 80)}", field="value")
     number = float(value)  # type: ignore[arg-type]
     if not math.isfinite(number) or abs(number) > LARGEST:
         raise RejectError(f"a finite number of at most {LARGEST:g} is expected, {shown(value, 80)} came", field="value")

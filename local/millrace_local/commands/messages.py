@@ -57,6 +57,10 @@ def next_steps(stack: LocalStack, seconds: float | None, *, prometheus: bool) ->
 Services answer at {stack.ingress_url} by their Host header:
 
   curl -s -H 'Host: {host}' {stack.ingress_url}/health/ready
+
+or, where a program takes a URL alone, such as --gateway, by their names with that address as the proxy:
+
+  export http_proxy={stack.ingress_url} MILLRACE_GATEWAY_URL={service_url("gateway")}
 {"" if prometheus else NO_PROMETHEUS}"""
 
 

@@ -20,12 +20,12 @@ ROUTES_NAME = "ingress"
 # Relative to Envoy's working directory: the absolute path may be too long for a socket (107 bytes).
 ADMIN_SOCKET = "admin.sock"
 
+_BY_NAME = "send the header Host: <service>.<namespace>.svc, or name it in the URL and use this address as http_proxy"
 # Messages of Envoy's own responses by their response flag; %…% are Envoy's variables.
 _FAILURES = {
-    "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%; "
-    "send the header Host: <service>.<namespace>.svc",
+    "NR": f"no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%; {_BY_NAME}",
     "DF": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%, and outside the cluster there is "
-    "none of this name either (%RESPONSE_CODE_DETAILS%); for a Service send the header Host: <service>.<namespace>.svc",
+    f"none of this name either (%RESPONSE_CODE_DETAILS%); for a Service {_BY_NAME}",
     "UH": "no ready endpoint behind %ROUTE_NAME%",
     "UF": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% cannot be reached: %UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "UC": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% closed the connection before it had answered",

@@ -117,33 +117,33 @@ def _log(spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
             field="spec.inference.log.uri",
             reason=NO_LAKE,
         )
-    logged = [feature_reference.parse(ref).full_name for ref in (spec.features.refs if spec.features else ())]
+    there = _columns(spec, around)
     for index, each in enumerate(log.redact):
         kind, _, name = each.column.partition(".")
-        if kind == "feature" and name not in logged:
+        if kind in there and name not in there[kind]:
             return RejectError(
                 f"the log has no column {each.column!r}",
-                hint=f"Of features it has {', '.join(f'feature.{other}' for other in logged) or 'none'}",
-                field=f"spec.inference.log.redact[{index}].column",
-            )
-        if kind == "entity" and name not in (keys := _keys(spec, around)):
-            return RejectError(
-                f"the log has no column {each.column!r}",
-                hint=f"Of entities it has {', '.join(f'entity.{other}' for other in keys) or 'none'}",
+                hint=f"Of this kind it has {', '.join(f'{kind}.{other}' for other in there[kind]) or 'none'}",
                 field=f"spec.inference.log.redact[{index}].column",
             )
     return None
 
 
-def _keys(spec: ModelDeploymentSpec, around: Surroundings) -> list[str]:
-    """What requests call the keys of the features' views, aliases included."""
-    found: dict[str, None] = {}
+def _columns(spec: ModelDeploymentSpec, around: Surroundings) -> dict[str, list[str]]:
+    """What the log has of features, of their keys as requests call them, and of what requests bring for expressions.
+
+    Which inputs and outputs the model has, its pods know.
+    """
+    features: dict[str, None] = {}
+    keys: dict[str, None] = {}
+    fields: dict[str, None] = {}
     for ref in spec.features.refs if spec.features else ():
         meant = feature_reference.parse(ref)
-        renamed = dict(meant.keys)
-        for entity in around.views[meant.view].get("entities") or ():
-            found[renamed.get(entity["name"], entity["name"])] = None
-    return list(found)
+        view, renamed = around.views[meant.view], dict(meant.keys)
+        features[meant.full_name] = None
+        keys |= {renamed.get(each["name"], each["name"]): None for each in view.get("entities") or ()}
+        fields |= {each["name"]: None for each in view.get("requestFields") or ()}
+    return {"feature": list(features), "entity": list(keys), "request": list(fields)}
 
 
 def _known(what: str, found: Mapping[str, Any] | Sequence[str]) -> str:

@@ -187,26 +187,17 @@ def _input(
     name = tensor.get("name")
     spec = signature.inputs.get(name) if isinstance(name, str) else None
     if spec is None:
-        raise RejectError(
-            f"the model has no input {shown(name, 80)}", hint=signature.described_inputs(), reason="BadTensor"
-        )
+        what = '"name" of an input is missing' if name is None else f"the model has no input {shown(name, 80)}"
+        raise RejectError(what, hint=signature.described_inputs(), reason="BadTensor")
     datatype = tensor.get("datatype")
     if datatype != spec.datatype:
-        raise RejectError(
-            f"input {name!r}: datatype {shown(datatype, 20)} came, {spec.datatype} is expected", reason="BadTensor"
-        )
+        what = '"datatype" is missing' if datatype is None else f"datatype {shown(datatype, 20)} came"
+        raise RejectError(f"input {name!r}: {what}, {spec.datatype} is expected", reason="BadTensor")
     asked = tensor.get("parameters")
     size = None if asked is None else parameters.binary_size(asked, spec.name)
     shape = check_shape(tensor.get("shape"), spec)
     if size is not None:
-        if behind is None:
-            raise RejectError(
-                f"input {name!r}: binary_data_size came without the header Inference-Header-Content-Length",
-                reason="BadTensor",
-            )
-        if tensor.get("data") is not None:
-            raise RejectError(f"input {name!r}: both data and binary_data_size came", reason="BadTensor")
-        return spec.name, from_bytes(behind.take(size, spec.name), shape, spec)
+        return spec.name, from_bytes(_behind(tensor, behind, size, spec.name), shape, spec)
     if "data" not in tensor:
         raise RejectError(
             f'input {name!r}: "data" is missing',
@@ -225,6 +216,18 @@ def _input(
     return spec.name, from_json(data, shape, spec, booleans=booleans)
 
 
+def _behind(tensor: dict[str, Any], behind: _Bytes | None, size: int, name: str) -> memoryview:
+    """The bytes of a tensor that says how many of those behind the JSON are its own."""
+    if behind is None:
+        raise RejectError(
+            f"input {name!r}: binary_data_size came without the header Inference-Header-Content-Length",
+            reason="BadTensor",
+        )
+    if tensor.get("data") is not None:
+        raise RejectError(f"input {name!r}: both data and binary_data_size came", reason="BadTensor")
+    return behind.take(size, name)
+
+
 def _outputs(wanted: object, signature: Signature, options: RequestParameters) -> tuple[list[str], list[str]]:
     """Names of the outputs, and of those among them that are answered as bytes."""
     if not wanted:
@@ -234,10 +237,13 @@ def _outputs(wanted: object, signature: Signature, options: RequestParameters) -
     names: list[str] = []
     binary: list[str] = []
     for output in wanted:
-        name = output.get("name") if isinstance(output, dict) else None
+        if not isinstance(output, dict):
+            raise RejectError(f"an output is {shown(output, 40)}, an object is expected", reason="BadRequest")
+        name = output.get("name")
         if not isinstance(name, str) or name not in signature.outputs:
             known = ", ".join(signature.output_names)
-            raise RejectError(f"the model has no output {shown(name, 80)}", hint=f"It has {known}", reason="BadRequest")
+            what = '"name" of an output is missing' if name is None else f"the model has no output {shown(name, 80)}"
+            raise RejectError(what, hint=f"It has {known}", reason="BadRequest")
         if name in names:
             raise RejectError(f"output {name!r} is asked for twice", reason="BadRequest")
         names.append(name)

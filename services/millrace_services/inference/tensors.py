@@ -131,7 +131,8 @@ def check_shape(shape: object, spec: TensorSpec) -> Shape:
         if all(type(size) is int and size >= 0 for size in shape):
             return _empty(tuple(shape), spec)
         raise wrong(spec, f"shape {shown(shape)} came, a list of sizes is expected")
-    raise wrong(spec, f"shape {shown(shape)} came, {spec.expected()} is expected", " (-1: any size of 0 and more)")
+    given = '"shape" is missing' if shape is None else f"shape {shown(shape)} came"
+    raise wrong(spec, f"{given}, {spec.expected()} is expected", " (-1: any size of 0 and more)")
 
 
 def _empty(shape: Shape, spec: TensorSpec) -> Shape:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
@@ -146,6 +147,14 @@ class Service:
     def direct(self, method: bytes, url: bytes) -> Route | None:
         """The hot route of a request as it came over the wire; None where it has a gate, or there is none."""
         return self._direct.get((method, url))
+
+    @property
+    def routes(self) -> list[str]:
+        """What is served, such as ``POST /assign``; of the API's own pages ``/docs``."""
+        served = {(path, method) for path, methods in self._methods.items() for method in methods}
+        control = (route for route in self.api.routes if isinstance(route, APIRoute) and route.path != "/")
+        served |= {(route.path, method) for route in control for method in (route.methods or set()) - {"HEAD"}}
+        return [f"{method} {path}" for path, method in sorted({*served, ("/docs", "GET")})]
 
     def refuses(self, headers: Iterable[Header]) -> MillraceError | None:
         """Why a request with these headers is not served; None where it is."""
@@ -342,6 +351,10 @@ async def _sent(answer: Answer, send: Send) -> int:
 
 def _add_control_routes(service: Service) -> None:
     api = service.api
+
+    @api.api_route("/", methods=_READS, include_in_schema=False)
+    async def where() -> dict[str, Any]:
+        return {"service": api.title, "routes": service.routes}
 
     @api.api_route("/health/live", methods=_READS)
     async def live() -> dict[str, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.cli.flags import in_terminal
+from millrace.cli.flags import in_terminal, option
 from millrace.cli.main import run
 
 
@@ -43,3 +43,43 @@ def test_a_command_without_a_store_names_its_flags(
     assert "--online embedded" in said
     assert "--gateway" in said
     assert "online=" not in said
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments", "environ", "meant"),
+    [
+        ("online", ["--online", "x"], {"MILLRACE_STORE_URL": "y"}, "--online"),
+        ("online", ["--online=x"], {"MILLRACE_STORE_URL": "y"}, "--online"),
+        ("online", [], {"MILLRACE_STORE_URL": "y"}, "MILLRACE_STORE_URL"),
+        ("lake", [], {}, "--lake"),
+        ("as_of", ["--as-of", "x"], {}, "--as-of"),
+        ("spec.ttl", ["--online", "x"], {}, "spec.ttl"),
+    ],
+)
+def test_a_field_at_fault_is_called_by_what_the_caller_gave(
+    field: str, arguments: list[str], environ: dict[str, str], meant: str
+) -> None:
+    assert option(field, arguments, environ) == meant
+
+
+def test_a_misspelled_store_is_told_by_its_flag_with_what_there_is_to_choose(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(("features", "list", "-f", str(tmp_path_factory.mktemp("none")), "--online", "embeded"))
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("millrace: --online: 'embeded' is no online store. Write --online redis://host:6379/0, or")
+    assert "--online embedded for one of your own" in said
+
+
+@pytest.mark.parametrize(
+    "command", [("predictions", "list", "ranker"), ("outcomes", "list", "trial")], ids=lambda command: command[0]
+)
+def test_a_lake_that_is_not_there_is_told_by_its_flag(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run((*command, "--lake", "/no/such"))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("millrace: --lake: there is no folder /no/such. ")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from millrace_core.base.shown import shown
+from millrace_core.base.shown import came, shown
 
 DEEP: list[Any] = []
 for _ in range(5000):
@@ -22,3 +22,7 @@ def test_whatever_came_is_shown_shortly(value: Any) -> None:
 @pytest.mark.parametrize("value", ["much", 5, None, [1, "a"], {"a": [1.5]}, b"\0", True])
 def test_a_short_value_is_shown_as_python_writes_it(value: Any) -> None:
     assert shown(value) == repr(value)
+
+
+def test_what_did_not_come_is_missing_and_not_none() -> None:
+    assert [came(value) for value in (None, 0, "")] == ["it is missing", "0 came", "'' came"]

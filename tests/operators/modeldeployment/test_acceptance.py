@@ -165,3 +165,15 @@ def test_a_redaction_of_an_entity_that_no_request_has_is_refused(column: str, kn
     if found is not None:
         assert found.field == "spec.inference.log.redact[0].column"
         assert "entity.user_id, entity.a" in found.hint
+
+
+@pytest.mark.parametrize(("column", "known"), [("request.amount", True), ("request.amuont", False)])
+def test_a_redaction_of_a_request_field_that_no_view_of_its_features_has_is_refused(column: str, known: bool) -> None:
+    log = {"redact": [{"column": column}]}
+    document = builders.model_deployment("m", "file:///m.onnx", "m").having("spec.inference", {"log": log})
+    document = document.having("spec.features", {"refs": ["user-stats:visits"]})
+    views = {"user-stats": {**VIEWS["user-stats"], "requestFields": [{"name": "amount", "type": "float64"}]}}
+    found = objection("m", ModelDeployment.model_validate(document.build()).spec, Surroundings(views, lake=True))
+    assert (found is None) is known
+    if found is not None:
+        assert (found.field, "request.amount" in found.hint) == ("spec.inference.log.redact[0].column", True)

@@ -84,6 +84,12 @@ def test_a_slash_too_many_is_another_path_and_sends_nobody_elsewhere(toy, method
     assert (response.status_code, response.headers.get("location")) == (404, None)
 
 
+def test_the_root_says_where_to_go(toy):
+    answer = httpx.get(f"{toy.url}/")
+    assert (answer.status_code, answer.json()["service"]) == (200, "toy")
+    assert {"POST /echo", "GET /health/ready", "GET /metrics", "GET /docs"} <= set(answer.json()["routes"])
+
+
 def test_an_unknown_route_is_a_404_that_names_it(toy):
     response = httpx.get(f"{toy.url}/nowhere")
     assert (response.status_code, response.json()["error"]) == (404, "no route GET /nowhere")

@@ -143,7 +143,7 @@ class ExperimentRoutes:
             raise RetryError(
                 f"the sums of {namespace}/{name} are not whole yet: the online store lacks outcomes that were logged",
                 hint="The gateway fills them by itself; if this lasts, see what it logs, or run: "
-                f"millrace outcomes rebuild {name}",
+                f"millrace outcomes rebuild {name} -n {namespace} --gateway URL, with the URL of this gateway",
                 reason="SumsNotWhole",
             )
         sums = answer(experiment, stored, self._now())
