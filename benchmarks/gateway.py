@@ -35,6 +35,8 @@ from millrace_core.features.online.row import Layout
 HERE = Path(__file__).parent
 VIEWS, FEATURES, USERS = 3, 10, 1000
 LIMITS = {1: 0.8, 50: 0.6}
+# The servers.
+HAND, WIRE, OURS, FEAST = "bare handler", "bare handler with our wire", "gateway", "feast"
 KINDS = {"v": "numbers", "m": "texts, nulls and aggregates"}
 # Part of the values of the views with texts that are null.
 NULLS = 0.1
@@ -114,50 +116,56 @@ def main() -> int:
     missed = 0
     with tempfile.TemporaryDirectory(), ExitStack() as stack:
         store = stack.enter_context(ValkeyServer(config={"save": ""}))
-        url = f"redis://127.0.0.1:{store.port}/0"
-        fill(url)
+        fill(_url(store))
         registry = registry_stub.start(specs())
-        hand, wire, ours = free_port(), free_port(), free_port()
-        environment = {
-            "PYTHONPATH": str(HERE.parent),
-            "MILLRACE_HOST": "127.0.0.1",
-            "MILLRACE_PORT": str(ours),
-            "MILLRACE_DRAIN_SECONDS": "0",
-            "MILLRACE_STORE_URL": url,
-            "MILLRACE_REGISTRY_URL": f"http://127.0.0.1:{registry.server_port}",
-        }
-        pids = {
-            hand: stack.enter_context(server([str(HERE / "handwritten_gateway.py"), url, str(hand), "client"], hand)),
-            wire: stack.enter_context(server([str(HERE / "handwritten_gateway.py"), url, str(wire), "wire"], wire)),
-            ours: stack.enter_context(
-                server(["-m", "millrace_services.gateway"], ours, "/health/ready", **environment)
-            ),
-        }
-        if options.feast:
-            feast = free_port()
-            arguments = [str(HERE / "feast_gateway.py"), f"127.0.0.1:{store.port}", str(feast)]
-            pid = stack.enter_context(
-                server(arguments, feast, "/health", feast_env.interpreter(), PYTHONPATH=str(HERE.parent))
-            )
-            pids[feast] = _worker(pid)
+        servers = _start(stack, store, registry.server_port, feast=options.feast)
         print(machine())
         for (entities, limit), kind in product(LIMITS.items(), KINDS):
             for connections in (1, 16):
-                results: dict[int, list[LoadSample]] = {
-                    port: [] for port in pids if kind == "v" or port in (hand, wire, ours)
-                }
+                taking_part = {name: one for name, one in servers.items() if kind == "v" or name != FEAST}
+                results: dict[str, list[LoadSample]] = {name: [] for name in taking_part}
                 for _ in range(options.rounds):
-                    for port, loads in results.items():
-                        loads.append(load(port, pids[port], request(entities, kind), connections, options.seconds))
+                    for name, (port, pid) in taking_part.items():
+                        results[name].append(load(port, pid, request(entities, kind), connections, options.seconds))
                 print(KINDS[kind])
                 # The bare handler does not decode rows, so for types that take long to decode there is no limit.
-                missed |= _print(entities, connections, results[hand], results[ours], limit if kind == "v" else None)
-                _print_wire(results[wire], results[ours])
-                if options.feast and kind == "v":
+                missed |= _print(entities, connections, results[HAND], results[OURS], limit if kind == "v" else None)
+                _print_wire(results[WIRE], results[OURS])
+                if FEAST in results:
                     limit_now = FEAST_LIMITS[entities] if connections > 1 else None
-                    missed |= _print_feast(results[feast], results[ours], results[hand], limit_now)
+                    missed |= _print_feast(results[FEAST], results[OURS], results[HAND], limit_now)
         registry.shutdown()
     return missed
+
+
+def _url(store: ValkeyServer) -> str:
+    return f"redis://127.0.0.1:{store.port}/0"
+
+
+def _start(stack: ExitStack, store: ValkeyServer, registry: int, *, feast: bool) -> dict[str, tuple[int, int]]:
+    """The servers that are compared: the port of each, and the id of the process that works."""
+    url, by_hand = _url(store), str(HERE / "handwritten_gateway.py")
+    hand, wire, ours = free_port(), free_port(), free_port()
+    environment = {
+        "PYTHONPATH": str(HERE.parent),
+        "MILLRACE_HOST": "127.0.0.1",
+        "MILLRACE_PORT": str(ours),
+        "MILLRACE_DRAIN_SECONDS": "0",
+        "MILLRACE_STORE_URL": url,
+        "MILLRACE_REGISTRY_URL": f"http://127.0.0.1:{registry}",
+    }
+    gateway = server(["-m", "millrace_services.gateway"], ours, "/health/ready", **environment)
+    started = {
+        HAND: (hand, stack.enter_context(server([by_hand, url, str(hand), "client"], hand))),
+        WIRE: (wire, stack.enter_context(server([by_hand, url, str(wire), "wire"], wire))),
+        OURS: (ours, stack.enter_context(gateway)),
+    }
+    if feast:
+        port = free_port()
+        arguments = [str(HERE / "feast_gateway.py"), f"127.0.0.1:{store.port}", str(port)]
+        theirs = server(arguments, port, "/health", feast_env.interpreter(), PYTHONPATH=str(HERE.parent))
+        started[FEAST] = port, _worker(stack.enter_context(theirs))
+    return started
 
 
 def _print(entities: int, connections: int, hand: list[LoadSample], ours: list[LoadSample], limit: float | None) -> int:

@@ -221,38 +221,56 @@ async def measure(server: RunningServer, log: Path) -> None:
         report("one FeatureView: create to all children, median", await single(session, server), "ms", 300)
         await settle(session, server)
 
-        began = time.perf_counter()
-        await create(session, server, all_objects())
-        applied = time.perf_counter() - began
-
-        async def complete() -> bool:
-            there = await children(session, server)
-            return all(len(there[kind]) >= count for kind, count in EXPECTED.items())
-
-        await until(complete, 0.2)
-        report("750 objects at once: all children", time.perf_counter() - began, "s", 60)
-        print(f"  (creating the 750 objects took {applied:.1f} s of it)")
-        before = await settle(session, server)
-        report("operator's memory with 750 objects", operator.rss_mib(), "MiB", 300)
-
-        cpu = operator.cpu_seconds()
-        await asyncio.sleep(REST_SECONDS)
-        busy = (operator.cpu_seconds() - cpu) / REST_SECONDS * 100
-        after = await everything(session, server)
-        report("at rest: part of a core", busy, "%", 5)
-        report("at rest: objects written", _changed(before, after), "", 0, 0)
-
+        before = await _at_once(session, server, operator)
+        await _at_rest(session, server, operator, before)
         operator.stop()
-        began = time.perf_counter()
-        operator = start_operator(server, log)
-        await wait_ready(session, operator)
-        ready = time.perf_counter() - began
-        after = await settle(session, server)
-        settled = time.perf_counter() - began - 3.0
-        print(f"  (restart: leading with a complete cache after {ready:.1f} s)")
-        report("restart over 750 objects: settled", max(settled, ready), "s", 20)
-        report("restart: objects written", _changed(before, after), "", 0, 0)
-        operator.stop()
+        await _restarted(session, server, log, before)
+
+
+async def _at_once(
+    session: aiohttp.ClientSession, server: RunningServer, operator: OperatorProcess
+) -> dict[str, Versions]:
+    """All objects at once; returns the versions of what is there then."""
+    began = time.perf_counter()
+    await create(session, server, all_objects())
+    applied = time.perf_counter() - began
+
+    async def complete() -> bool:
+        there = await children(session, server)
+        return all(len(there[kind]) >= count for kind, count in EXPECTED.items())
+
+    await until(complete, 0.2)
+    report("750 objects at once: all children", time.perf_counter() - began, "s", 60)
+    print(f"  (creating the 750 objects took {applied:.1f} s of it)")
+    settled = await settle(session, server)
+    report("operator's memory with 750 objects", operator.rss_mib(), "MiB", 300)
+    return settled
+
+
+async def _at_rest(
+    session: aiohttp.ClientSession, server: RunningServer, operator: OperatorProcess, before: dict[str, Versions]
+) -> None:
+    cpu = operator.cpu_seconds()
+    await asyncio.sleep(REST_SECONDS)
+    busy = (operator.cpu_seconds() - cpu) / REST_SECONDS * 100
+    after = await everything(session, server)
+    report("at rest: part of a core", busy, "%", 5)
+    report("at rest: objects written", _changed(before, after), "", 0, 0)
+
+
+async def _restarted(
+    session: aiohttp.ClientSession, server: RunningServer, log: Path, before: dict[str, Versions]
+) -> None:
+    began = time.perf_counter()
+    operator = start_operator(server, log)
+    await wait_ready(session, operator)
+    ready = time.perf_counter() - began
+    after = await settle(session, server)
+    settled = time.perf_counter() - began - 3.0
+    print(f"  (restart: leading with a complete cache after {ready:.1f} s)")
+    report("restart over 750 objects: settled", max(settled, ready), "s", 20)
+    report("restart: objects written", _changed(before, after), "", 0, 0)
+    operator.stop()
 
 
 def _changed(before: dict[str, Versions], after: dict[str, Versions]) -> int:

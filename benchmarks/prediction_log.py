@@ -40,21 +40,8 @@ def main() -> int:
         model, rows = write(GBC, Path(folder))
         request = http_request(rows[:1])
         with ExitStack() as stack:
-            pids = {}
-            for logs in (True, False):
-                port = free_port()
-                environment = {
-                    "MILLRACE_HOST": "127.0.0.1",
-                    "MILLRACE_PORT": str(port),
-                    "MILLRACE_DRAIN_SECONDS": "0",
-                    "MILLRACE_MODEL_NAME": "m",
-                    "MILLRACE_MODEL_PATH": str(model),
-                    "MILLRACE_OUTGOING": '{"open": true}',
-                    **({"MILLRACE_LOG": json.dumps({"uri": lake, "spool": f"{folder}/spool"})} if logs else {}),
-                }
-                pids[port] = stack.enter_context(
-                    server(["-m", "millrace_services.inference", "serve"], port, **environment)
-                )
+            log = {"uri": lake, "spool": f"{folder}/spool"}
+            pids = dict([_start(stack, model, MILLRACE_LOG=json.dumps(log)), _start(stack, model)])
             on, off = pids
             for connections in (1, 16):
                 results: dict[int, list[LoadSample]] = {on: [], off: []}
@@ -71,6 +58,21 @@ def main() -> int:
         print(f"{answered:,.0f} answered, {there:,} in the lake, {dropped:,.0f} dropped")
         missed += there + dropped != answered
     return 1 if missed else 0
+
+
+def _start(stack: ExitStack, model: Path, **more: str) -> tuple[int, int]:
+    """An inference server of the model: its port, and the id of its process."""
+    port = free_port()
+    environment = {
+        "MILLRACE_HOST": "127.0.0.1",
+        "MILLRACE_PORT": str(port),
+        "MILLRACE_DRAIN_SECONDS": "0",
+        "MILLRACE_MODEL_NAME": "m",
+        "MILLRACE_MODEL_PATH": str(model),
+        "MILLRACE_OUTGOING": '{"open": true}',
+        **more,
+    }
+    return port, stack.enter_context(server(["-m", "millrace_services.inference", "serve"], port, **environment))
 
 
 def _told(connections: int, on: list[LoadSample], off: list[LoadSample]) -> int:

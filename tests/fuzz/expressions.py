@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from millrace_core.api.featureview import FeatureType, FeatureView
+from millrace_core.api.feature import FeatureType
+from millrace_core.api.featureview import FeatureView
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.program import Program

@@ -17,7 +17,7 @@ from millrace.sdk import frames
 from millrace.sdk.registry import error_of
 from millrace.sdk.tabular import Tabular
 from millrace_core.api import feature_reference
-from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.api.feature import FeatureType, element_type
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.online import keys

@@ -96,11 +96,11 @@ def write_rows(
         by_slot: whether the keys of one call must be of one slot, as clusters want it.
         loaded: whether the servers were given the script, so that calls need not carry it.
     """
+    # Rows that expire together are written together, if there are such.
+    together = moments is not None and 2 * len(np.unique(moments)) <= len(moments)
     slots = np.zeros(len(keys), np.int64)
     if by_slot:
         slots = np.fromiter((slot(key.as_py()) for key in keys), np.int64, len(keys))
-    # Rows that expire together are written together, if there are such.
-    together = moments is not None and 2 * len(np.unique(moments)) <= len(moments)
     if by_slot or together:
         order = np.lexsort((moments, slots) if together else (slots,))  # type: ignore[arg-type]
         slots, keys, rows = slots[order], keys.take(order), rows.take(order)
@@ -109,10 +109,7 @@ def write_rows(
     each = None
     if moments is not None and not together:
         each = _bulks(pa.array(moments).cast(pa.string()).cast(pa.binary()))
-    script = b"$7\r\nEVALSHA\r\n" + _bulk(SCRIPT_HASH) if loaded else b"$4\r\nEVAL\r\n" + _bulk(SCRIPT)
-    moment = generation.packable(context.now).to_bytes(8, "big") + context.generation.doubtful.to_bytes(4, "big")
-    head = _bulk(b"1" if fixed else b"0") + _bulk(moment)
-    head += _bulk(b"" if context.full_pass is None else context.full_pass.packed())
+    script, head = _script(loaded=loaded), _arguments(context, fixed=fixed)
     for first, last in _spans(len(keys), all_rows.ends, np.flatnonzero(np.diff(slots)) + 1):
         count = last - first
         runs = [] if each is not None else _runs(None if moments is None else moments[first:last], count)
@@ -129,6 +126,18 @@ def write_rows(
             *((b"$%d\r\n" % len(written), written, b"\r\n") if fixed else (written,)),
         ]
         yield Command(b"".join(parts), count, int(slots[first]))
+
+
+def _script(*, loaded: bool) -> bytes:
+    """The call's name and the script, as bulk strings."""
+    return b"$7\r\nEVALSHA\r\n" + _bulk(SCRIPT_HASH) if loaded else b"$4\r\nEVAL\r\n" + _bulk(SCRIPT)
+
+
+def _arguments(context: WriteContext, *, fixed: bool) -> bytes:
+    """The first arguments of the script, which all calls have in common, as bulk strings."""
+    moment = generation.packable(context.now).to_bytes(8, "big") + context.generation.doubtful.to_bytes(4, "big")
+    full_pass = b"" if context.full_pass is None else context.full_pass.packed()
+    return _bulk(b"1" if fixed else b"0") + _bulk(moment) + _bulk(full_pass)
 
 
 def _runs(moments: Numbers | None, count: int) -> list[tuple[int, bytes]]:

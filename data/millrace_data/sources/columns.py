@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, cast
 
 import pyarrow as pa
 
-from millrace_core.api.featureview import EntityType, FeatureType
+from millrace_core.api.feature import EntityType, FeatureType
 from millrace_core.api.source import TimeUnit
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-from millrace_core.api.featureview import FeatureType
+from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types.conform import ARROW

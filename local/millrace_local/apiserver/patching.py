@@ -68,17 +68,7 @@ def _apply(
     schema: Schema,
     options: WriteOptions,
 ) -> WriteResult:
-    resource = target.resource
-    if not request.query.get("fieldManager"):
-        raise bad_request(
-            "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
-        )
-    applied = decode_patch(request)
-    if not isinstance(applied, dict):
-        raise bad_request(f"an apply patch must be an object, got {type(applied).__name__}")
-    _check_applied(applied, target)
-    if "status" in resource.subresources and target.subresource != "status":
-        applied.pop("status", None)
+    resource, applied = target.resource, _applied(request, target)
     entry = store.get(resource.storage, target.namespace, target.name)
 
     def change(live: Obj | None) -> Obj:
@@ -104,6 +94,21 @@ def _apply(
     if target.subresource:
         raise not_found(resource.plural, resource.group, target.name)
     return writer.create(target, change(None), options, recorded=True)
+
+
+def _applied(request: Request, target: RequestTarget) -> dict[str, Any]:
+    """The object that an apply patch is, checked, without a status that it may not set."""
+    if not request.query.get("fieldManager"):
+        raise bad_request(
+            "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
+        )
+    applied = decode_patch(request)
+    if not isinstance(applied, dict):
+        raise bad_request(f"an apply patch must be an object, got {type(applied).__name__}")
+    _check_applied(applied, target)
+    if "status" in target.resource.subresources and target.subresource != "status":
+        applied.pop("status", None)
+    return applied
 
 
 def _check_applied(applied: dict[str, Any], target: RequestTarget) -> None:

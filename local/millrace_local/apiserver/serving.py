@@ -88,8 +88,19 @@ def serve(
     certificate, key = certificate_files(credentials, data)
     seed(server, crds)
     url = f"https://{HOST}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        App(server, Authentication(credentials.token), FaultInjector(server) if faults else None),
+    app = App(server, Authentication(credentials.token), FaultInjector(server) if faults else None)
+    config = _config(app, certificate, key)
+    http_server = _UvicornServer(config, server, parent)
+    write_kubeconfig(kubeconfig, url, credentials)
+    ready = data / "apiserver.json"
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_run(http_server, server, listener, ready, url))
+    ready.unlink(missing_ok=True)
+
+
+def _config(app: App, certificate: Path, key: Path) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         loop="uvloop",
         # Nothing more is asked of the class than to be called.
         http=partial(connections.Protocol, connections.guard()),  # type: ignore[arg-type]
@@ -105,12 +116,6 @@ def serve(
         ssl_keyfile=key,
         backlog=2048,
     )
-    http_server = _UvicornServer(config, server, parent)
-    write_kubeconfig(kubeconfig, url, credentials)
-    ready = data / "apiserver.json"
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_run(http_server, server, listener, ready, url))
-    ready.unlink(missing_ok=True)
 
 
 async def _run(http_server: _UvicornServer, server: ApiServer, listener: socket.socket, ready: Path, url: str) -> None:

@@ -40,22 +40,12 @@ def run(stack: LocalStack, console: Console) -> bool:
     Raises:
         MillraceError: a step failed; says which and what to do.
     """
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  {text}", highlight=False)
-
-    folder = stack.paths.root / "demo"
-    samples = write_samples(folder)
+    say, folder = _Say(console), stack.paths.root / "demo"
+    samples, applier = write_samples(folder), Applier(stack.kubeconfig, say)
     say("[bold]1. Data[/]: scikit-learn's breast-cancer measurements as timestamped events in Parquet")
     demo_data = data.write(folder)
     say(f"{demo_data.patients} patients, {demo_data.events:,} events in {folder}")
 
-    def say_lines(text: str) -> None:
-        for line in text.splitlines():
-            say(line)
-
-    applier = Applier(stack.kubeconfig, say_lines)
     say("[bold]2. Features[/]: two FeatureViews, materialized to the online store")
     views = samples / "feature-views.yaml"
     applier.apply(views)
@@ -63,14 +53,10 @@ def run(stack: LocalStack, console: Console) -> bool:
     say("[bold]3. Training set[/]: point-in-time correct, from the same YAML")
     refs = model_refs()
     training_set = pull_training_set(views, demo_data.entities, refs)
-    names = [ref.split(":")[1] for ref in refs]
-    accuracy = training.train(training_set, names, folder / "models")
-    for name, value in accuracy.items():
-        say(f"{name}: accuracy {value:.3f} on the fifth it did not see; {folder}/models/{name}.onnx")
+    offline = train(training_set, refs, folder / "models", say)
     applier.wait_ready("featureview", [view.metadata["name"] for view in feature_views()], READY_SECONDS)
-    skewed = count_skew(stack, views, training_set, refs)
+    skewed, verified = count_skew(stack, views, training_set, refs), check_skew(stack, views)
     say(f"online store against training set: {training_set.num_rows * len(refs):,} values, {skewed} differ")
-    verified = check_skew(stack, views)
     say(f"skew check: {verified.values:,} values of the online store recomputed, {verified.different} differ")
 
     say("[bold]4. Models[/]: two ModelDeployments of one service")
@@ -83,17 +69,24 @@ def run(stack: LocalStack, console: Console) -> bool:
 
     say(f"[bold]6. Traffic[/]: {REQUESTS:,} predictions by patient id through the mesh, {CONNECTIONS} connections")
     result = send_traffic(stack.ingress_url, training_set, console)
-    for failure in result.failures[:5]:
-        say(f"[red]failed[/] {failure}")
+    say("\n".join(f"[red]failed[/] {failure}" for failure in result.failures[:5]))
 
-    offline = {
-        name: training.predict_offline(folder / "models" / f"{name}.onnx", training.matrix(training_set, names))
-        for name in accuracy
-    }
     figures = measure(result, training_set, offline, skewed, verified)
     console.print(report.table(figures))
     console.print(next_steps(stack), highlight=False)
     return figures.holds
+
+
+class _Say:
+    """Prints lines, each with the seconds since the demo began."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        for line in text.splitlines():
+            self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {line}", highlight=False)
 
 
 def write_samples(folder: Path) -> Path:
@@ -124,6 +117,16 @@ def pull_training_set(views: Path, entities: pa.Table, refs: list[str]) -> pa.Ta
     """The entity frame with one column per feature, as known at the time of the diagnosis."""
     store = FeatureStore.from_files([views])
     return store.get_historical_features(entities, features=refs, timestamp_column="event_timestamp").to_arrow()
+
+
+def train(training_set: pa.Table, refs: list[str], folder: Path, say: Callable[[str], None]) -> dict[str, np.ndarray]:
+    """Trains the models and writes them; returns what each predicts for the training set's rows, from its file."""
+    names = [ref.split(":")[1] for ref in refs]
+    accuracy = training.train(training_set, names, folder)
+    for name, value in accuracy.items():
+        say(f"{name}: accuracy {value:.3f} on the fifth it did not see; {folder}/{name}.onnx")
+    rows = training.matrix(training_set, names)
+    return {name: training.predict_offline(folder / f"{name}.onnx", rows) for name in accuracy}
 
 
 def count_skew(stack: LocalStack, views: Path, training_set: pa.Table, refs: list[str]) -> int:

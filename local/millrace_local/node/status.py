@@ -164,30 +164,12 @@ def conditions(
 ) -> list[Object]:
     """The pod's conditions; a transition time changes only with the status."""
     present: list[Object] = (pod.get("status") or {}).get("conditions") or []
-    over = phase in ("Succeeded", "Failed")
-    unready = [record.name for record in mains if not record.ready]
-    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
-    shut = [gate for gate in gates if (find(present, gate) or {}).get("status") != "True"]
-    if over:
-        containers = (False, "PodCompleted" if phase == "Succeeded" else "PodFailed", "")
-    elif unready:
-        containers = (False, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    else:
-        containers = (True, "", "")
-    ready = containers
-    if containers[0] and stage.terminating:
-        ready = (False, "PodTerminating", "the pod is being deleted")
-    elif containers[0] and shut:
-        ready = (False, "ReadinessGatesNotReady", f"the readiness gates are not open: {', '.join(shut)}")
-    waiting = [record.name for record in inits if not record.done and not (record.is_sidecar and record.started)]
-    initialized = (True, "PodCompleted" if phase == "Succeeded" else "", "")
-    if not stage.initialized:
-        initialized = (False, "ContainersNotInitialized", f"containers with incomplete status: [{' '.join(waiting)}]")
+    containers = _containers_ready(mains, phase)
     result = present
     for kind, (holds, reason, message) in (
-        ("PodReadyToStartContainers", (not over, "", "")),
-        ("Initialized", initialized),
-        ("Ready", ready),
+        ("PodReadyToStartContainers", (phase not in _OVER, "", "")),
+        ("Initialized", _initialized(inits, stage, phase)),
+        ("Ready", _ready(pod, containers, stage)),
         ("ContainersReady", containers),
         ("PodScheduled", (True, "", "")),
     ):
@@ -199,6 +181,41 @@ def conditions(
         message = stage.override[2]
         result = with_condition(result, "DisruptionTarget", True, "TerminationByKubelet", message, now=now)
     return result
+
+
+# Whether a condition holds, its reason and its message.
+_Verdict = tuple[bool, str, str]
+_OVER = ("Succeeded", "Failed")
+
+
+def _containers_ready(mains: Sequence[ContainerRecord], phase: str) -> _Verdict:
+    if phase in _OVER:
+        return False, "PodCompleted" if phase == "Succeeded" else "PodFailed", ""
+    unready = [record.name for record in mains if not record.ready]
+    if unready:
+        return False, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
+    return True, "", ""
+
+
+def _ready(pod: Object, containers: _Verdict, stage: PodStage) -> _Verdict:
+    """As its containers are, unless the pod ends or one of its readiness gates is shut."""
+    if not containers[0]:
+        return containers
+    if stage.terminating:
+        return False, "PodTerminating", "the pod is being deleted"
+    present = (pod.get("status") or {}).get("conditions") or []
+    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
+    shut = [gate for gate in gates if (find(present, gate) or {}).get("status") != "True"]
+    if shut:
+        return False, "ReadinessGatesNotReady", f"the readiness gates are not open: {', '.join(shut)}"
+    return containers
+
+
+def _initialized(inits: Sequence[ContainerRecord], stage: PodStage, phase: str) -> _Verdict:
+    if stage.initialized:
+        return True, "PodCompleted" if phase == "Succeeded" else "", ""
+    waiting = [record.name for record in inits if not record.done and not (record.is_sidecar and record.started)]
+    return False, "ContainersNotInitialized", f"containers with incomplete status: [{' '.join(waiting)}]"
 
 
 # The reason of a pod whose processes ended with their node.

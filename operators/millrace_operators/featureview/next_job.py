@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from millrace_core.api import command as commands
 from millrace_core.api import names
-from millrace_core.api.featureview import Materialization
+from millrace_core.api.materialization import Materialization
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview import intervals, runs

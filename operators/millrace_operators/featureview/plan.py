@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from millrace_core.api.featureview import Materialization
+from millrace_core.api.materialization import Materialization
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview import command, intervals, next_job, progress, runs
@@ -87,23 +87,9 @@ def _scheduled(
     new_definition: bool,
 ) -> ViewPlan:
     view, runs_seen, now = observed.view, observed.runs, observed.now
-    void_runs = tuple(run for run in runs_seen if _is_void(run, folded) and not run.deleting)
-    active = next((run for run in runs_seen if run.state is RunState.ACTIVE and run not in void_runs), None)
-    gaps = _gaps(materialization, folded)
-    context = JobContext(
-        view,
-        materialization,
-        folded,
-        runs_seen,
-        gaps,
-        active,
-        void_runs,
-        pending,
-        observed.rendering,
-        now,
-        observed.stored,
-    )
+    context = _context(observed, materialization, folded, pending)
     decision = next_job.decide(context)
+    void_runs, active = tuple(context.void_runs), context.active
     if decision.replaced is not None:
         void_runs, active = (*void_runs, decision.replaced), None
     due = stale_at(materialization, folded)
@@ -116,7 +102,7 @@ def _scheduled(
         job=decision.job,
         void_runs=void_runs,
         prunable=_prunable(runs_seen, folded),
-        gaps=gaps,
+        gaps=tuple(context.gaps),
         active=active,
         kept=_kept(active, observed.rendering),
         stale_at=due,
@@ -127,6 +113,28 @@ def _scheduled(
         command_result=decision.result or command.ended(view.command_result, runs_seen),
         refused=decision.refused,
         emptied=_emptied(observed),
+    )
+
+
+def _context(
+    observed: ViewObservation,
+    materialization: Materialization,
+    folded: MaterializationProgress,
+    pending: PendingCommand | None,
+) -> JobContext:
+    void_runs = tuple(run for run in observed.runs if _is_void(run, folded) and not run.deleting)
+    return JobContext(
+        observed.view,
+        materialization,
+        folded,
+        observed.runs,
+        _gaps(materialization, folded),
+        next((run for run in observed.runs if run.state is RunState.ACTIVE and run not in void_runs), None),
+        void_runs,
+        pending,
+        observed.rendering,
+        observed.now,
+        observed.stored,
     )
 
 

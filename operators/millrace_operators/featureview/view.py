@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from millrace_core.api.featureview import FeatureViewSpec, Materialization
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.api.materialization import Materialization
 from millrace_core.base import cron, duration
 from millrace_core.base.cron import Cron
 from millrace_core.features.definition.definition import Definition

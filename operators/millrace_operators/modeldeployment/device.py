@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from millrace_core.api.modeldeployment import Gpu, Inference
+from millrace_core.api.modeldeployment_inference import Gpu, Inference
 
 GPU: Final = "gpu"
 CPU: Final = "cpu"

@@ -13,7 +13,8 @@ import orjson
 
 from millrace_core.api import names
 from millrace_core.api.base import Resources
-from millrace_core.api.modeldeployment import Cache, Inference, ModelDeploymentSpec, PredictionLog, service_name
+from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
+from millrace_core.api.modeldeployment_inference import Cache, Inference, PredictionLog
 from millrace_core.base.quantities import quantity
 from millrace_operators.compute import complete
 from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT

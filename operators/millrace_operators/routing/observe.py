@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.api import names
-from millrace_core.api.modeldeployment import Queue
+from millrace_core.api.modeldeployment_inference import Queue
 from millrace_core.base import duration, timestamps
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import (

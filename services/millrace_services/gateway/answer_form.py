@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.api.feature import FeatureType, element_type
 from millrace_core.features.online import feast_form
 from millrace_core.features.online.feature_columns import NULL_VALUE, PRESENT
 from millrace_core.features.types import times

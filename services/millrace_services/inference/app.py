@@ -166,6 +166,7 @@ class InferenceServer:
         self._writer = await asyncio.to_thread(
             prediction_log.open_writer,
             settings,
+            settings.log,
             model,
             self.service.metrics,
             self._environ,

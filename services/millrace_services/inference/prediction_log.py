@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from millrace_core.api import names
@@ -80,14 +81,12 @@ class PredictionLog:
             note.inputs, note.outputs = self._numbers(note.inputs), self._numbers(note.outputs)
         # What names no input of ours may be anything, and has no rule of redaction: of a mistake nothing is kept.
         known = status not in _MISTAKES
-        queue, join, compute = note.timings
-        taken = time.perf_counter() - note.began
         self._add(
             PredictionRecord(
                 note.id,
                 time.time_ns() // 1000,
                 status,
-                (queue, join, compute, taken),
+                (*note.timings, time.perf_counter() - note.began),
                 note.rows,
                 arm,
                 experiment,
@@ -111,6 +110,7 @@ class PredictionLog:
 
 def open_writer(
     settings: InferenceSettings,
+    log: LogSettings,
     model: ServedModel,
     metrics: Metrics,
     environ: Mapping[str, str],
@@ -131,36 +131,19 @@ def open_writer(
     from millrace_data.evidence.writer import EvidenceWriter  # noqa: PLC0415
     from millrace_data.objects.door import Door  # noqa: PLC0415
 
-    log = settings.log
-    if log is None:
-        raise AssertionError
     door, secrets = Door(settings.outgoing), with_secret(environ)
-    opened: list[Lake] = []
 
+    @cache  # which keeps no failure
     def lake() -> Lake:
-        if not opened:
-            opened.append(Lake(log.uri, secrets, door))
-        return opened[0]
+        return Lake(log.uri, secrets, door)
 
-    count = metrics.labelled_counter("millrace_log_dropped", "Predictions that the log has lost, by where", "reason")
-    for reason in ("queue", "unwritable", "spool"):
-        count((reason,), 0)
-    origin = Origin(
-        settings.project,
-        model.name,
-        model.deployment,
-        model.version,
-        model.digest,
-        log.sample,
-        tuple(Redaction(each.column, each.how) for each in log.redact),
-    )
-    spool = Spool(log.spool)
+    lost, origin, spool = _lost(metrics), _origin(settings, log, model), Spool(log.spool)
     shipper = Shipper(
         spool,
         lake,
         of_service(settings.project, model.name),
         settings.pod_uid,
-        lambda rows: count(("spool",), rows),
+        lambda rows: lost("spool", rows),
         log.spool_bytes,
     )
     try:
@@ -168,15 +151,30 @@ def open_writer(
     except RejectError:
         spool.close()
         raise
-    except Exception:  # its server has no address now; predictions do not wait for that
-        opened.clear()
+    except Exception:  # noqa: S110 its server has no address now; predictions do not wait for that
+        pass
     metrics.gauge("millrace_log_spool_bytes", "Bytes of predictions that are not in the lake yet", spool.bytes)
-    return EvidenceWriter(
-        lambda records: rows.table(records, origin),
-        spool,
-        shipper,
-        lambda reason, n: count((reason,), n),
-        ending=ending,
+    return EvidenceWriter(lambda records: rows.table(records, origin), spool, shipper, lost, ending=ending)
+
+
+def _lost(metrics: Metrics) -> Callable[[str, int], None]:
+    """Counts predictions that are not logged, by where they were lost."""
+    count = metrics.labelled_counter("millrace_log_dropped", "Predictions that the log has lost, by where", "reason")
+    for reason in ("queue", "unwritable", "spool"):
+        count((reason,), 0)
+    return lambda reason, predictions: count((reason,), predictions)
+
+
+def _origin(settings: InferenceSettings, log: LogSettings, model: ServedModel) -> Origin:
+    """What all records of this server have in common."""
+    return Origin(
+        settings.project,
+        model.name,
+        model.deployment,
+        model.version,
+        model.digest,
+        log.sample,
+        tuple(Redaction(each.column, each.how) for each in log.redact),
     )
 
 

@@ -21,28 +21,11 @@ _READS: Final = ["GET", "HEAD"]
 def control_routes(serving: Serving, health: Health) -> APIRouter:
     """The routes beside ``infer`` and ``predict``."""
     routes = APIRouter()
+    _add_health(routes, serving, health)
 
     @routes.api_route("/v2", methods=_READS)
     async def server() -> dict[str, Any]:
         return metadata.of_server()
-
-    @routes.api_route("/v2/health/live", methods=_READS)
-    async def live() -> dict[str, Any]:
-        return {"live": True}
-
-    @routes.api_route("/v2/health/ready", methods=_READS)
-    async def ready(response: Response) -> dict[str, Any]:
-        readiness = await health.readiness()
-        response.status_code = 200 if readiness.ready else 503
-        return {"live": True, **readiness._asdict()}
-
-    @routes.api_route("/v2/models/{model}/ready", methods=_READS)
-    @routes.api_route("/v2/models/{model}/versions/{version}/ready", methods=_READS)
-    async def model_ready(response: Response, model: str, version: str | None = None) -> dict[str, Any]:
-        serving.known(model, version)
-        readiness = await health.readiness()
-        response.status_code = 200 if readiness.ready else 503
-        return {"name": model, **readiness._asdict()}
 
     @routes.api_route("/v2/models/{model}", methods=_READS)
     @routes.api_route("/v2/models/{model}/versions/{version}", methods=_READS)
@@ -62,6 +45,26 @@ def control_routes(serving: Serving, health: Health) -> APIRouter:
         serving.known(model, version)
 
     return routes
+
+
+def _add_health(routes: APIRouter, serving: Serving, health: Health) -> None:
+    @routes.api_route("/v2/health/live", methods=_READS)
+    async def live() -> dict[str, Any]:
+        return {"live": True}
+
+    @routes.api_route("/v2/health/ready", methods=_READS)
+    async def ready(response: Response) -> dict[str, Any]:
+        readiness = await health.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return {"live": True, **readiness._asdict()}
+
+    @routes.api_route("/v2/models/{model}/ready", methods=_READS)
+    @routes.api_route("/v2/models/{model}/versions/{version}/ready", methods=_READS)
+    async def model_ready(response: Response, model: str, version: str | None = None) -> dict[str, Any]:
+        serving.known(model, version)
+        readiness = await health.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return {"name": model, **readiness._asdict()}
 
 
 def _is_true(document: dict[str, Any], key: str) -> bool:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from millrace_core.api.modeldeployment import DIGEST_PATTERN
+from millrace_core.api.modeldeployment_model import DIGEST_PATTERN
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_core.identity.model_version import model_version
 from millrace_services.inference import model_files

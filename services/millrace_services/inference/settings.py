@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
 
 from millrace_core.api import names
-from millrace_core.api.modeldeployment import DIGEST_PATTERN
+from millrace_core.api.modeldeployment_model import DIGEST_PATTERN
 from millrace_core.base import duration
 from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.errors import RejectError

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from millrace_core.api.crdgen import root_schema
-from millrace_core.api.featureview import FeatureView, Materialization
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.materialization import Materialization
 from millrace_core.schema import compile_schema
 from tests.examples import examples
 

@@ -9,7 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from millrace_core.api.base import Resources
-from millrace_core.api.modeldeployment import Gpu, Model, ModelDeployment, ServingFeatures
+from millrace_core.api.modeldeployment import ModelDeployment
+from millrace_core.api.modeldeployment_inference import Gpu
+from millrace_core.api.modeldeployment_model import Model, ServingFeatures
 from millrace_core.identity.revision import _MAPS, content, revision_name, unchanged
 from tests import builders
 

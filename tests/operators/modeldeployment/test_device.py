@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace_core.api.modeldeployment import Gpu, Inference
+from millrace_core.api.modeldeployment_inference import Gpu, Inference
 from millrace_operators.modeldeployment.device import choose
 
 

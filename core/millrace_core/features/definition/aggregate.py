@@ -39,8 +39,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from millrace_core.api import featureview as api
-from millrace_core.api.featureview import AggregateFunction, FeatureType, FeatureViewSpec
+from millrace_core.api.feature import AggregateFunction, AggregateSpec, FeatureSpec, FeatureType
+from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
 
@@ -117,7 +117,7 @@ def compile_aggregates(spec: FeatureViewSpec) -> dict[str, Aggregate]:
     return compiled
 
 
-def _window(index: int, aggregate: api.AggregateSpec) -> int:
+def _window(index: int, aggregate: AggregateSpec) -> int:
     return _duration(aggregate.window, f"spec.features[{index}].aggregate.window")
 
 
@@ -161,7 +161,7 @@ def _shown(spec: FeatureViewSpec, index: int) -> str:
     return aggregate.window if aggregate else ""
 
 
-def _check(feature: api.FeatureSpec, aggregate: api.AggregateSpec, field: str) -> None:
+def _check(feature: FeatureSpec, aggregate: AggregateSpec, field: str) -> None:
     function = aggregate.function
     if feature.column is not None:
         raise RejectError(

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from millrace_core.api.featureview import MAX_NAME, EntityType, FeatureType, FeatureViewSpec
+from millrace_core.api.feature import EntityType, FeatureType
+from millrace_core.api.featureview import MAX_NAME, FeatureViewSpec
 from millrace_core.api.names import LABEL
 from millrace_core.api.source import SourceSpec
 from millrace_core.base import duration

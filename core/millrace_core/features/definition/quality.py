@@ -141,16 +141,7 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
     _refuse_impossible(rule, where)
     kinds: list[Kind] = [kind for kind, names in _OF_A_COLUMN.items() if any(_has(rule, name) for name in names)]
     if rule.column is not None:
-        if not kinds:
-            raise RejectError(
-                f"nothing of the column {rule.column!r} is checked",
-                hint="Give maxNullRate, min, max, allowed, pattern or unique",
-                field=where,
-            )
-        if rule.pattern is not None:
-            _require_pattern(rule.pattern, f"{where}.pattern")
-        name = rule.name or rule.column
-        return [Check(kind, f"{name[: _NAME - len(kind) - 1]}.{kind}", where, rule) for kind in kinds]
+        return _of_column(rule, rule.column, kinds, where)
     if kinds not in ([], ["unique"]):
         raise RejectError(
             f"{kinds[0]} is about a column, and none is named", hint="Name it in column", field=f"{where}.column"
@@ -165,6 +156,19 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
     if rule.freshness:
         duration.microseconds(rule.freshness, field=f"{where}.freshness")
     return [Check(kind, rule.name or kind, where, rule)]
+
+
+def _of_column(rule: QualityRule, column: str, kinds: Sequence[Kind], where: str) -> list[Check]:
+    if not kinds:
+        raise RejectError(
+            f"nothing of the column {column!r} is checked",
+            hint="Give maxNullRate, min, max, allowed, pattern or unique",
+            field=where,
+        )
+    if rule.pattern is not None:
+        _require_pattern(rule.pattern, f"{where}.pattern")
+    name = rule.name or column
+    return [Check(kind, f"{name[: _NAME - len(kind) - 1]}.{kind}", where, rule) for kind in kinds]
 
 
 def _refuse_impossible(rule: QualityRule, where: str) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.api.feature import FeatureType, element_type
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.slices import rows_at_once, sliced

@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from millrace_core.api.featureview import FeatureType, FeatureViewSpec, element_type
+from millrace_core.api.feature import FeatureSpec, FeatureType, element_type
+from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.api.names import digest
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.expressions import (
@@ -147,20 +148,9 @@ class _Compiler:
         if name in self.done:
             return self.done[name]
         feature = self._features[self.places[name]]
-        if feature.column is not None or feature.aggregate is not None:
-            raise RejectError(
-                f"{name!r} has an expression and {'a column' if feature.column else 'an aggregate'}",
-                hint="Leave one of the two out",
-                field=f"spec.features[{self.places[name]}].expression",
-            )
         where = f"spec.features[{self.places[name]}].expression"
-        if name in stack:
-            raise RejectError(
-                f"{name!r} reads itself: {' -> '.join([*stack[stack.index(name) :], name])}",
-                hint="Break the circle",
-                field=where,
-                reason="BadExpression",
-            )
+        _require_alone(feature, where)
+        _require_no_circle(name, stack, where)
         expression = parse(feature.expression or "", where=where)
         require_known(expression, self._known, where=where, what="features and request fields of the view")
         uses = tuple(each[0] for each in expression.names if len(each) == 1)
@@ -221,6 +211,25 @@ class _Compiler:
         if longest is not None:
             names["longest"] = longest
         return f"{expression.text} # {digest(names)[:16]}"
+
+
+def _require_alone(feature: FeatureSpec, where: str) -> None:
+    if feature.column is not None or feature.aggregate is not None:
+        raise RejectError(
+            f"{feature.name!r} has an expression and {'a column' if feature.column else 'an aggregate'}",
+            hint="Leave one of the two out",
+            field=where,
+        )
+
+
+def _require_no_circle(name: str, stack: Sequence[str], where: str) -> None:
+    if name in stack:
+        raise RejectError(
+            f"{name!r} reads itself: {' -> '.join([*stack[stack.index(name) :], name])}",
+            hint="Break the circle",
+            field=where,
+            reason="BadExpression",
+        )
 
 
 def _require_fit(came: str, declared: FeatureType, where: str) -> None:

@@ -129,36 +129,37 @@ def check(
     names = [feature.name for feature in definition.stored if not feature.name.startswith("$")]
     reader = RowReader(definition, names)
     report = VerifyReport()
-    seen = [StoredRow(each.key, stored_value.visible(each.row, now)) for each in stored]
-    stored = [each for each in seen if stored_value.event_time(each.row) <= now + TOLERANCE]
-    moments = [_moment(each.row, watermark) for each in stored]
-    if as_of is not None:
-        stored = [each for each, moment in zip(stored, moments, strict=True) if moment.event <= as_of]
-        moments = [moment._replace(as_of=as_of) for moment in moments if moment.event <= as_of]
-    if not stored:
+    rows = _comparable(definition, stored, watermark, now=now, as_of=as_of)
+    if not rows:
         return report
-    entities = [keys.entity(definition, each.key) for each in stored]
-    offline = recompute(names, _frame(definition, entities, [moment.as_of for moment in moments]))
+    offline = recompute(names, _frame(definition, rows))
     progress = _Progress(definition.windowed, watermark, created, definition.lateness)
-    for index, (each, entity, moment) in enumerate(zip(stored, entities, moments, strict=True)):
-        read = reader.read([each.row], moment.as_of, layouts)
+    for index, row in enumerate(rows):
+        read = reader.read([row.stored], row.as_of, layouts)
         online = [column.values[0] for column in read.features]
         there = [offline.values[name][index] for name in names]
         report.rows += 1
         report.values += len(names)
-        wrong = [at for at, pair in enumerate(zip(online, there, strict=True)) if not same(*pair)]
+        wrong = _mismatches(row, names, online, there)
         if not wrong:
             continue
         event, written = offline.event_times[index], offline.created_times[index]
-        if progress.ahead(moment.event, event):
+        if progress.ahead(row.event_time, event):
             report.ahead += 1
-        elif progress.waiting(moment.event, event, written):
+        elif progress.waiting(row.event_time, event, written):
             report.waiting += 1
         else:
             report.different += len(wrong)
-            found = [Mismatch(entity, names[at], online[at], there[at], moment.as_of) for at in wrong]
-            report.mismatches += found[: SHOWN - len(report.mismatches)]
+            report.mismatches += wrong[: SHOWN - len(report.mismatches)]
     return report
+
+
+def _mismatches(row: _Row, names: Sequence[str], online: Sequence[Any], offline: Sequence[Any]) -> list[Mismatch]:
+    return [
+        Mismatch(row.entity, name, mine, theirs, row.as_of)
+        for name, mine, theirs in zip(names, online, offline, strict=True)
+        if not same(mine, theirs)
+    ]
 
 
 def same(online: Any, offline: Any) -> bool:
@@ -195,19 +196,34 @@ class _Progress(NamedTuple):
         return offline > online and offline > self.watermark - self.lateness
 
 
-class _Moment(NamedTuple):
-    event: int
+class _Row(NamedTuple):
+    """A row that is compared, its entity and event time, and the moment at which it is."""
+
+    stored: bytes
+    entity: Mapping[str, Any]
+    event_time: int
     as_of: int
 
 
-def _moment(row: bytes, watermark: int | None) -> _Moment:
-    event = stored_value.event_time(row)
-    return _Moment(event, event if watermark is None else max(event, watermark))
+def _comparable(
+    definition: Definition, stored: Sequence[StoredRow], watermark: int | None, *, now: int, as_of: int | None
+) -> list[_Row]:
+    """The rows that are not later than they may be, and with ``as_of`` not later than that."""
+    latest = now + TOLERANCE if as_of is None else min(as_of, now + TOLERANCE)
+    found = []
+    for each in stored:
+        row = stored_value.visible(each.row, now)
+        event_time = stored_value.event_time(row)
+        if event_time > latest:
+            continue
+        complete = event_time if watermark is None else max(event_time, watermark)
+        entity = keys.entity(definition, each.key)
+        found.append(_Row(row, entity, event_time, complete if as_of is None else as_of))
+    return found
 
 
-def _frame(definition: Definition, entities: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> EntityFrame:
+def _frame(definition: Definition, rows: Sequence[_Row]) -> EntityFrame:
     columns = {
-        key.name: pa.array([entity[key.name] for entity in entities], KEY_ARROW[key.type])
-        for key in definition.entities
+        key.name: pa.array([row.entity[key.name] for row in rows], KEY_ARROW[key.type]) for key in definition.entities
     }
-    return EntityFrame(columns, pa.array(moments, pa.int64()))
+    return EntityFrame(columns, pa.array([row.as_of for row in rows], pa.int64()))

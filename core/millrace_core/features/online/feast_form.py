@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 
-from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.api.feature import FeatureType, element_type
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_core.features.types import times

@@ -22,7 +22,7 @@ from datetime import datetime
 from struct import Struct
 from typing import Any, Final
 
-from millrace_core.api.featureview import FeatureType, ScalarType, element_type
+from millrace_core.api.feature import FeatureType, ScalarType, element_type
 from millrace_core.features.types import times
 
 # What to say where a value does not fit and the name of the type alone does not tell how it is written.

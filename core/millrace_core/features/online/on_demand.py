@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from millrace_core.api.featureview import FeatureType
+from millrace_core.api.feature import FeatureType
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online.feature_columns import NULL_VALUE, PRESENT, FeatureColumn, FeatureColumns
 from millrace_core.features.online.request_values import request_columns

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from millrace_core.api import feature_reference
-from millrace_core.api.featureview import FeatureType
+from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition.definition import Definition

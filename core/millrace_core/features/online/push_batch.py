@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.api.featureview import FeatureType
+from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_core.features.definition.definition import GLOBAL, Definition, JoinKey

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, Final
 
-from millrace_core.api.featureview import FeatureType, ScalarType, element_type
+from millrace_core.api.feature import FeatureType, ScalarType, element_type
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_core.features.online.json_values import INTEGER_BITS, SCALARS

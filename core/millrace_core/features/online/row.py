@@ -48,7 +48,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 import orjson
 
-from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.api.feature import FeatureType, element_type
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition, StoredFeature
 from millrace_core.features.online import row_arrays

@@ -27,7 +27,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final
 
-from millrace_core.api.featureview import FeatureType, ScalarType
+from millrace_core.api.feature import FeatureType, ScalarType
 
 # Codes of ``struct``. For strings and bytes it is the code of their ends.
 CODES: Final[Mapping[FeatureType, str]] = {

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.api.featureview import FeatureType, ScalarType
+from millrace_core.api.feature import FeatureType, ScalarType
 from millrace_core.features.online import row_arrays
 from millrace_core.features.online.row import ARRAYS, STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout
 from millrace_core.features.types.arrow_numpy import integers

@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.api.featureview import FeatureType
+from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import RejectError
 from millrace_core.features.types.conform import ARROW, MisfitError, conform, fits
 from millrace_core.features.types.kinds import is_moment, plain_type

@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.api.featureview import EntityType, FeatureType, ScalarType, element_type
+from millrace_core.api.feature import EntityType, FeatureType, ScalarType, element_type
 from millrace_core.api.source import TimeUnit
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from millrace_core.api.featureview import FeatureType
+from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import RejectError
 from millrace_core.features.online.json_values import converter
 

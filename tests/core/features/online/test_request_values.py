@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from millrace_core.api.featureview import FeatureType
+from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import RejectError
 from millrace_core.features.online.json_values import SCALARS
 from millrace_core.features.online.request_values import request_columns
