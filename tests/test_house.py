@@ -1,5 +1,6 @@
 """Traps of the layout that no other tool sees."""
 
+import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -33,3 +34,48 @@ def test_what_came_is_shown_by_the_one_function_that_bounds_it() -> None:
     modules = (path for folder, package in PACKAGES.items() for path in (ROOT / folder / package).rglob("*.py"))
     # A format's precision cuts the text only after all of it was made; deep values have none.
     assert [str(path) for path in modules if "!r:." in path.read_text()] == []
+
+
+MODULE = 400
+FUNCTION = 40
+# Each with its reason.
+LONG_MODULES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {
+    "operators/millrace_operators/modeldeployment/gate_job.py: gate_job": "one object, which reads as its YAML",
+    "operators/millrace_operators/modeldeployment/observe.py: observe": "one value of all that a turn goes by",
+    "operators/millrace_operators/modeldeployment/pod.py: _serve": "one object, which reads as its YAML",
+    "operators/millrace_operators/modeldeployment/reconcile.py: reconcile": "the steps of a turn, in their order",
+    "services/millrace_services/gateway/app.py: __init__": "the routes and metrics of a service, one after another",
+    "services/millrace_services/registry/app.py: _catalogue_routes": "the routes of a room, each a function of its own",
+}
+
+
+def test_no_module_is_too_long_to_be_read_in_one_go() -> None:
+    lines = {name: text.count("\n") for name, text in _sources().items()}
+    assert {name for name, count in lines.items() if count > MODULE} == set(LONG_MODULES)
+
+
+def test_no_function_is_too_long_to_be_seen_at_once() -> None:
+    """Docstrings aside; of a command its flags, too, which are its signature."""
+    long = {
+        f"{name}: {function.name}"
+        for name, text in _sources().items()
+        for function in ast.walk(ast.parse(text))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and _lines(function) > FUNCTION
+    }
+    assert long == set(LONG_FUNCTIONS)
+
+
+def _sources() -> dict[str, str]:
+    folders = [ROOT / folder / package for folder, package in PACKAGES.items()]
+    paths = (path for folder in [*folders, ROOT / "benchmarks"] for path in folder.rglob("*.py"))
+    return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    is_command = any("app.command" in ast.unparse(each) for each in function.decorator_list)
+    docstring = ast.get_docstring(function, clean=False)
+    body = function.body[1:] if docstring is not None and len(function.body) > 1 else function.body
+    if is_command:
+        return (function.end_lineno or 0) - body[0].lineno + 1
+    return (function.end_lineno or 0) - function.lineno + 1 - (docstring.count("\n") + 1 if docstring else 0)
