@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from millrace_core.api.base import Quantity
 from millrace_core.base import destinations
+from millrace_core.base.bearer import OPEN, TOKEN_FILE, Bearer
 from millrace_core.base.destinations import Outgoing
 from millrace_core.base.quantities import quantity
 from millrace_core.base.settings import SECRET_PREFIX
 from millrace_operators.resilience import Resilience
+
+# Where a pod has its Secret with tokens.
+_TOKEN_FOLDER: Final = "/var/millrace/token"  # noqa: S105 a path
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,14 @@ class ModelCache(BaseModel):
         return int(quantity(self.size))
 
 
+class PodToken(NamedTuple):
+    """The parts of a pod that bring a token to its process; empty where it needs none."""
+
+    env: dict[str, str]
+    mounts: list[dict[str, Any]]
+    volumes: list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Platform:
     """Constants of one installation.
@@ -85,6 +97,9 @@ class Platform:
         gateway_url: base URL of the online-store gateway, as pods reach it; empty: there is none.
         store_url: URL of the online store, as pods reach it; empty: there is none.
         store_secret: Secret of the operator's own namespace that has that URL under the key ``url``.
+        token_secret: Secret of each pod's own namespace that has, under the key ``tokens``, what the pod shows to
+            registry and gateway; empty: they ask for nothing.
+        bearer: what the operator itself shows them.
         prometheus_url: base URL of Prometheus, as KEDA and the operator reach it; empty: there is none.
         resources: of containers whose object states none.
         serve_env: variables of every container that serves a model, beside its own, which go first.
@@ -107,6 +122,8 @@ class Platform:
     gateway_url: str = ""
     store_url: str = ""
     store_secret: str = "millrace-store"  # noqa: S105 a name
+    token_secret: str = ""
+    bearer: Bearer = OPEN
     prometheus_url: str = ""
     resources: DefaultResources = field(default_factory=DefaultResources)
     serve_env: Mapping[str, str] = field(default_factory=dict)
@@ -124,6 +141,14 @@ class Platform:
         """The variables of a pod that connects to what a user's object names."""
         guard = {} if self.outgoing.open else {"AWS_EC2_METADATA_DISABLED": "true"}
         return {destinations.VARIABLE: self.outgoing.as_json(), **guard}
+
+    def token(self) -> PodToken:
+        """How the process of a pod comes to its token. A Secret that is not there is for the process to tell of."""
+        if not self.token_secret:
+            return PodToken({}, [], [])
+        volume = {"name": "token", "secret": {"secretName": self.token_secret, "optional": True}}
+        mount = {"name": "token", "mountPath": _TOKEN_FOLDER, "readOnly": True}
+        return PodToken({TOKEN_FILE: f"{_TOKEN_FOLDER}/tokens"}, [mount], [volume])
 
     @staticmethod
     def secret(name: str) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "prometheus": {**STORE, "operator": {"prometheusUrl": "http://prometheus:9090"}},
     "namespaces": {**STORE, "namespaces": ["a", "b"]},
+    "tokens": {**STORE, "auth": {"existingSecret": "callers"}},
     "everything": {
         **STORE,
         "image": {"digests": {"operator": "sha256:" + "ab" * 32}},
@@ -346,6 +347,21 @@ def test_trusted_proxies_reach_the_servers_and_by_the_operator_those_of_models()
             [container] = deployment(rendered(values), process)["spec"]["template"]["spec"]["containers"]
             env = {each["name"]: each.get("value") for each in container["env"]}
             assert env.get("MILLRACE_TRUSTED_PROXIES") == expected
+
+
+def test_a_secret_with_tokens_is_a_file_of_registry_gateway_and_operator_and_named_to_the_operators_pods() -> None:
+    for process in ("operator", "gateway", "registry"):
+        pod = deployment(rendered(VARIANTS["tokens"]), process)["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        env = {each["name"]: each.get("value", "") for each in container["env"]}
+        [mount] = [each for each in container["volumeMounts"] if each["name"] == "token"]
+        assert [each["secret"] for each in pod["volumes"] if each["name"] == "token"] == [{"secretName": "callers"}]
+        assert env["MILLRACE_TOKEN_FILE"] == f"{mount['mountPath']}/tokens"
+        assert "subPath" not in mount  # it would stay as it was while the Secret changes
+        assert env.get("MILLRACE_TOKEN_SECRET") == ("callers" if process == "operator" else None)
+        assert "token" not in str(deployment(rendered(STORE), process)).lower().replace(
+            "automountserviceaccounttoken", ""
+        )
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())

@@ -41,6 +41,23 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ include "millrace.secret" (list "millrace-store" .Values.store.existingSecret) }}
 {{- end -}}
 
+{{- /* The file of bearer tokens: the variable that names it, where it is mounted, and what it is of. */ -}}
+{{- define "millrace.tokenEnv" -}}
+{{- if .Values.auth.existingSecret }}
+- {name: MILLRACE_TOKEN_FILE, value: /var/millrace/token/tokens}
+{{- end }}
+{{- end -}}
+{{- define "millrace.tokenMount" -}}
+{{- if .Values.auth.existingSecret }}
+- {name: token, mountPath: /var/millrace/token, readOnly: true}
+{{- end }}
+{{- end -}}
+{{- define "millrace.tokenVolume" -}}
+{{- with .Values.auth.existingSecret }}
+- {name: token, secret: {secretName: {{ . | quote }}}}
+{{- end }}
+{{- end -}}
+
 {{- /*
 Annotations of a process's pods: (list .Values.gateway .Values.store.url). The URL, empty where a Secret of the user's has
 it, is what the pods read of a Secret of the chart's, so they are replaced when it changes.

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from millrace import Dataset
 from millrace.cli import output
+from millrace.cli.options import TokenFile
 from millrace.cli.output import Format, Output
 from millrace.sdk.overview import source
 from millrace.sdk.registry import Registry
@@ -34,11 +35,14 @@ def list_datasets(
     view: Annotated[str, typer.Option(help="Only those made of this view.", show_default=False)] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 100,
     form: Format = Output.TABLE,
+    token_file: TokenFile = None,
 ) -> None:
     """Lists datasets, newest first, with their lineage."""
     if registry is None:
         raise RejectError("no registry is named", hint="Give --registry URL")
-    found = [{**each, "lineage": lineage(each)} for each in Registry(registry).datasets(namespace, view, limit)]
+    found = [
+        {**each, "lineage": lineage(each)} for each in Registry(registry, token_file).datasets(namespace, view, limit)
+    ]
     shown = found if form is Output.JSON else [{**each, "id": short(each["id"])} for each in found]
     output.rows(shown, form, ["id", "createdAt", "rows", "lineage", "uri"])
 
@@ -48,10 +52,11 @@ def describe(
     dataset: Annotated[str, typer.Argument(help="Its id or the beginning of it, or the folder that it lies in.")],
     registry: RegistryUrl = None,
     form: Format = Output.TABLE,
+    token_file: TokenFile = None,
 ) -> None:
     """Shows a dataset's manifest. Of a folder (a path, file:// or s3://) the content is verified as well."""
     if registry is not None and "/" not in dataset:
-        found = Registry(registry).dataset(dataset)
+        found = Registry(registry, token_file).dataset(dataset)
     elif "/" in dataset:
         loaded = Dataset.load(dataset)
         found = {**loaded.manifest, "uri": loaded.uri}

@@ -8,14 +8,15 @@ from typing import Final
 
 # An argument with its value, as hints of the SDK write it: a text, a list of texts, or True.
 _ARGUMENT: Final = re.compile(
-    r"\b(online|gateway|gateway_url|kubeconfig|to|entities|features|full_feature_names)="
+    r"\b(online|gateway|token|gateway_url|kubeconfig|to|entities|features|full_feature_names)="
     r'(?:"([^"]*)"|\["([^"]*)"[^\]]*\]|True\b)?'
 )
-_FLAGS: Final = {"gateway_url": "--gateway", "full_feature_names": "--full-feature-names"}
+_FLAGS: Final = {"token": "--token-file", "gateway_url": "--gateway", "full_feature_names": "--full-feature-names"}
 # Arguments of the SDK by which an error names its field, and the variable that stands for each option.
 _VARIABLES: Final = {
     "online": "MILLRACE_STORE_URL",
     "gateway": "MILLRACE_GATEWAY_URL",
+    "token": "MILLRACE_TOKEN_FILE",
     "lake": "MILLRACE_LAKE_URI",
     "kubeconfig": "KUBECONFIG",
     "start": "",
@@ -40,7 +41,7 @@ def option(field: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     """The option that a field at fault is, or the variable that was set in its place; other fields as they are."""
     if field not in _VARIABLES:
         return field
-    flag, variable = "--" + field.replace("_", "-"), _VARIABLES[field]
+    flag, variable = _FLAGS.get(field, "--" + field.replace("_", "-")), _VARIABLES[field]
     given = any(each.partition("=")[0] == flag for each in arguments)
     return flag if given or not environ.get(variable) else variable
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from millrace.cli import output
+from millrace.cli.options import TokenFile
 from millrace.cli.output import Format, Output
 from millrace.sdk import evidence, outcomes
 
@@ -65,7 +66,8 @@ def rebuild(
     gateway: Annotated[
         str | None, typer.Option(help="URL of the gateway.", envvar=outcomes.GATEWAY, show_default=False)
     ] = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Makes the sums of an Experiment anew, of what was logged."""
-    outcomes.rebuild(experiment, namespace=namespace, gateway=gateway)
+    outcomes.rebuild(experiment, namespace=namespace, gateway=gateway, token=token_file)
     output.note(f"the sums of {namespace}/{experiment} are whole")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from millrace.sdk import definitions, overview, time_arguments
 from millrace.sdk.catalogue import Catalogue
 from millrace.sdk.time_arguments import TimeArgument
+from millrace_core.base import bearer
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition.definition import Definition
@@ -70,8 +71,10 @@ class FeatureStore(Catalogue):
         gateway: str | None = None,
         store_url: Callable[[], str] | None = None,
         registry: Registry | None = None,
+        token: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(snapshot, documents, project, registry)
+        self._token = token
         self._store_url = store_url
         self._gateway = gateway
 
@@ -102,6 +105,7 @@ class FeatureStore(Catalogue):
         gateway_url: str | None = None,
         project: str = definitions.DEFAULT_PROJECT,
         online: str | None = None,
+        token: str | os.PathLike[str] | None = None,
     ) -> Self:
         """From the registry; online reads and pushes go through the gateway.
 
@@ -110,15 +114,18 @@ class FeatureStore(Catalogue):
             gateway_url: URL of the gateway, for online reads and pushing.
             project: namespace of the views.
             online: URL of the online store, for ``materialize`` and ``verify``, and for reads without a gateway.
+            token: for registries and gateways that ask for one; or, as a ``Path``, the file that has it on its first
+                line, which is read again when it changes. Absent: ``MILLRACE_TOKEN``, or the file that
+                ``MILLRACE_TOKEN_FILE`` names; without these none is sent.
 
         Raises:
-            RetryError: the registry does not answer.
+            RetryError: the registry does not answer. RejectError: it asks for another token.
         """
-        registry = registry_client.Registry(registry_url)
+        registry = registry_client.Registry(registry_url, token)
         url = embedded.resolve(online) if online else None
         snapshot = registry.snapshot()
         documents = {(project, each["metadata"]["name"]): each for each in registry.views(project)}
-        return cls(snapshot, documents, project, gateway=gateway_url, store_url=url, registry=registry)
+        return cls(snapshot, documents, project, gateway=gateway_url, store_url=url, registry=registry, token=token)
 
     @classmethod
     def from_cluster(
@@ -127,15 +134,17 @@ class FeatureStore(Catalogue):
         namespace: str = definitions.DEFAULT_PROJECT,
         gateway_url: str | None = None,
         online: str | None = None,
+        token: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """From a cluster's FeatureViews.
+        """From a cluster's FeatureViews. The gateway gets ``token`` as in ``connect``.
 
         Raises:
             RejectError: no usable kubeconfig. RetryError: the API server does not answer.
             ReportError: the Kubernetes client is not installed (the extra ``cluster``).
         """
         url = embedded.resolve(online) if online else None
-        return cls(*definitions.from_cluster(kubeconfig, namespace), namespace, gateway=gateway_url, store_url=url)
+        found = definitions.from_cluster(kubeconfig, namespace)
+        return cls(*found, namespace, gateway=gateway_url, store_url=url, token=token)
 
     def predictions(
         self,
@@ -365,13 +374,13 @@ class FeatureStore(Catalogue):
     @cached_property
     def _reader(self) -> Reader | None:
         if self._gateway is not None:
-            return online_features.GatewayReader(self._gateway, self._project)
+            return online_features.GatewayReader(self._gateway, self._project, bearer.of(os.environ, self._token))
         return online_features.StoreReader(self._store_url) if self._store_url else None
 
     @cached_property
     def _pusher(self) -> Pusher:
         if self._gateway is not None:
-            return pushing.GatewayPusher(self._gateway, self._project)
+            return pushing.GatewayPusher(self._gateway, self._project, bearer.of(os.environ, self._token))
         return pushing.StorePusher(self._store_url)
 
     def _store(self) -> Store:

@@ -19,6 +19,7 @@ from millrace.sdk.tabular import Tabular
 from millrace_core.api import feature_reference
 from millrace_core.api.feature import FeatureType, element_type
 from millrace_core.base import timestamps
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import Request
@@ -131,11 +132,16 @@ class StoreReader:
 
 
 class GatewayReader:
-    """Reads through the gateway, which alone needs to reach the store."""
+    """Reads through the gateway, which alone needs to reach the store.
 
-    def __init__(self, url: str, project: str) -> None:
+    Args:
+        bearer: what is sent to it.
+    """
+
+    def __init__(self, url: str, project: str, bearer: Bearer = OPEN) -> None:
         self._url = f"{url.rstrip('/')}/get-online-features"
         self._project = project
+        self._bearer = bearer
 
     def read(self, plan: ReadPlan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:  # noqa: ARG002 the gateway reads as of now
         """One request.
@@ -178,10 +184,9 @@ class GatewayReader:
         return features_of(plan, entities, values, statuses, event_timestamps, errors)
 
     def _post(self, body: bytes) -> dict[str, Any]:
+        headers = {"content-type": "application/json", **self._bearer.headers()}
         try:
-            response = httpx.post(
-                self._url, content=body, headers={"content-type": "application/json"}, timeout=SECONDS
-            )
+            response = httpx.post(self._url, content=body, headers=headers, timeout=SECONDS)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RetryError(f"the gateway {self._url} gives no answer: {error}", hint="Check gateway_url=") from error
         if response.is_success:

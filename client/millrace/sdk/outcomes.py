@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import httpx
 import pyarrow as pa
@@ -11,7 +13,8 @@ import pyarrow as pa
 from millrace.sdk import evidence
 from millrace.sdk.tabular import Tabular
 from millrace.sdk.time_arguments import TimeArgument
-from millrace_core.base.errors import NotFoundError, RejectError, RetryError
+from millrace_core.base import bearer
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
 from millrace_data.evidence import reading_outcomes
 from millrace_data.evidence.reading_outcomes import Question
 
@@ -21,6 +24,7 @@ _IN_LAPTOP_MODE = (
     "such as http://127.0.0.1:18080"
 )
 _REBUILD_SECONDS = 600.0
+_ERRORS: Final[Mapping[int, type[MillraceError]]] = {401: RejectError, 404: NotFoundError}
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,18 @@ def read(
     return Outcomes(reading_outcomes.read(evidence.lake(lake), question))
 
 
-def rebuild(experiment: str, *, namespace: str, gateway: str | None = None) -> None:
+def rebuild(
+    experiment: str, *, namespace: str, gateway: str | None = None, token: str | os.PathLike[str] | None = None
+) -> None:
     """Has a gateway make the sums of an experiment anew, of what was logged.
 
     Args:
         gateway: its URL; absent: ``MILLRACE_GATEWAY_URL``.
+        token: as in ``FeatureStore.connect``.
 
     Raises:
-        RejectError: no gateway is named. NotFoundError: it knows no such experiment. RetryError: it does not answer, or
-        not with success.
+        RejectError: no gateway is named, or it takes no such token. NotFoundError: it knows no such experiment.
+        RetryError: it does not answer, or not with success.
     """
     url = (gateway or os.environ.get(GATEWAY, "")).rstrip("/")
     if not url:
@@ -71,8 +78,10 @@ def rebuild(experiment: str, *, namespace: str, gateway: str | None = None) -> N
             hint=f"Pass its URL, or set {GATEWAY}; on the command line it is --gateway. {_IN_LAPTOP_MODE}",
             field="gateway",
         )
+    headers = bearer.of(os.environ, token).headers()
+    path = f"/experiments/{namespace}/{experiment}/rebuild"
     try:
-        answer = httpx.post(f"{url}/experiments/{namespace}/{experiment}/rebuild", json={}, timeout=_REBUILD_SECONDS)
+        answer = httpx.post(f"{url}{path}", json={}, headers=headers, timeout=_REBUILD_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RetryError(f"the gateway at {url} does not answer: {error}", field="gateway") from error
     if answer.is_success:
@@ -81,5 +90,5 @@ def rebuild(experiment: str, *, namespace: str, gateway: str | None = None) -> N
         told = str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
         told = f"it answered {answer.status_code}"
-    kind = NotFoundError if answer.status_code == httpx.codes.NOT_FOUND else RetryError
+    kind = _ERRORS.get(answer.status_code, RetryError)
     raise kind(f"the sums of {namespace}/{experiment} were not rebuilt: {told}")

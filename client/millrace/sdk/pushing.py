@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from millrace.sdk import time_arguments
 from millrace.sdk.registry import error_of
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import push_batch
@@ -130,11 +131,16 @@ class StorePusher:
 
 
 class GatewayPusher:
-    """Pushes through the gateway, as an Arrow stream."""
+    """Pushes through the gateway, as an Arrow stream.
 
-    def __init__(self, url: str, project: str) -> None:
+    Args:
+        bearer: what is sent to it.
+    """
+
+    def __init__(self, url: str, project: str, bearer: Bearer = OPEN) -> None:
         self._url = f"{url.rstrip('/')}/push"
         self._project = project
+        self._bearer = bearer
 
     def push(self, definition: Definition, rows: pa.Table, to: To) -> PushResult:
         """One request.
@@ -155,7 +161,7 @@ class GatewayPusher:
             response = httpx.post(
                 self._url,
                 content=sink.getvalue().to_pybytes(),
-                headers={"content-type": STREAM.decode()},
+                headers={"content-type": STREAM.decode(), **self._bearer.headers()},
                 timeout=SECONDS,
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from millrace_core.base import bearer
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.features.online.published import Snapshot, snapshot
 
@@ -20,10 +22,18 @@ _PASSING = (408, 429)
 
 
 class Registry:
-    """One registry, by its URL. Every method raises RetryError where it does not answer."""
+    """One registry, by its URL. Every method raises RetryError where it does not answer.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        token: as in ``FeatureStore.connect``.
+
+    Raises:
+        RejectError: it is no token.
+    """
+
+    def __init__(self, url: str, token: str | os.PathLike[str] | None = None) -> None:
         self.url = url.rstrip("/")
+        self._bearer = bearer.of(os.environ, token)
 
     def snapshot(self) -> Snapshot:
         """All definitions, compiled."""
@@ -107,7 +117,7 @@ class Registry:
                 f"{self.url}{path}",
                 params={name: value for name, value in query.items() if value != ""},
                 content=content,
-                headers={"content-type": "application/json"} if content else None,
+                headers={**({"content-type": "application/json"} if content else {}), **self._bearer.headers()},
                 timeout=SECONDS,
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -38,7 +38,9 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         DESTINATION_RULES: by_label(names.SERVICE),
         VIRTUAL_SERVICES: _of_route,
     }
-    facts = FactGatherer(sources(cluster, platform.gateway_url, platform.prometheus_url), clock=cluster.now)
+    facts = FactGatherer(
+        sources(cluster, platform.gateway_url, platform.prometheus_url, platform.bearer), clock=cluster.now
+    )
     return [Controller(CONTROLLER, partial(reconcile, cluster, facts, platform.resilience), watches)]
 
 

@@ -11,6 +11,7 @@ line below. ``fact`` (what is known) · ``source`` (the seam) · ``gathering`` (
 
 from __future__ import annotations
 
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_kube.cached_client import CachedClient
 from millrace_operators.facts.live_objects import LiveObjects
 from millrace_operators.facts.outcome_sums import Outcomes
@@ -19,11 +20,13 @@ from millrace_operators.facts.source import FactSource
 from millrace_operators.facts.stored_views import StoredViews
 
 
-def sources(cluster: CachedClient, gateway_url: str = "", prometheus_url: str = "") -> list[FactSource]:
-    """Every source, one line each; that of a service that there is not is left out."""
+def sources(
+    cluster: CachedClient, gateway_url: str = "", prometheus_url: str = "", bearer: Bearer = OPEN
+) -> list[FactSource]:
+    """Every source, one line each; that of a service that there is not is left out. ``bearer`` goes to the gateway."""
     return [
         LiveObjects(cluster),
         Prometheus(prometheus_url, cluster.now),
-        Outcomes(gateway_url, cluster.now),
-        *([StoredViews(gateway_url, cluster.now)] if gateway_url else []),
+        Outcomes(gateway_url, cluster.now, bearer),
+        *([StoredViews(gateway_url, cluster.now, bearer)] if gateway_url else []),
     ]

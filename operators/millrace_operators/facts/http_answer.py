@@ -14,8 +14,10 @@ _MOST_BYTES: Final = 1 << 20
 _NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
-async def answer_of(url: str, query: Mapping[str, str] | None = None) -> tuple[int, bytes]:
-    """Status and body.
+async def answer_of(
+    url: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
+    """Status and body. With headers, which may hold a token, no redirect is followed.
 
     Raises:
         RetryError: there is no answer.
@@ -25,7 +27,7 @@ async def answer_of(url: str, query: Mapping[str, str] | None = None) -> tuple[i
     try:
         async with (
             aiohttp.ClientSession(trust_env=True, timeout=timeout) as session,
-            session.get(url, params=query) as answer,
+            session.get(url, params=query, headers=headers, allow_redirects=headers is None) as answer,
         ):
             return answer.status, await _body(answer.content)
     except _NO_ANSWER as error:

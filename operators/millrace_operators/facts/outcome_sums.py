@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import ReportError, RetryError
 from millrace_core.base.shown import shown
 from millrace_core.experiments.sums import ExperimentSums
@@ -38,22 +39,24 @@ class Outcomes(FactSource):
     Args:
         url: base URL of it; empty: there is none.
         now: the present moment.
+        bearer: what is sent to it.
     """
 
     name = "the gateway"
     answers = OutcomeSums
     max_age = timedelta(minutes=2)
 
-    def __init__(self, url: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, url: str, now: Callable[[], datetime], bearer: Bearer = OPEN) -> None:
         self._url = f"{url.rstrip('/')}/experiments" if url else ""
         self._now = now
+        self._bearer = bearer
 
     async def read(self, request: OutcomeSums) -> Reading[ExperimentSums] | NoReading:
         """One GET."""
         if not self._url:
             raise ReportError("the operator knows no gateway", hint="Set MILLRACE_GATEWAY_URL")
         url = f"{self._url}/{quote(request.namespace)}/{quote(request.experiment)}/sums"
-        status, body = await answer_of(url)
+        status, body = await answer_of(url, headers=self._bearer.headers())
         if status == HTTPStatus.NOT_FOUND:
             return NoReading(self._now())
         if status != HTTPStatus.OK:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 
 from millrace_core.base import timestamps
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_operators.facts.fact import FactRequest
@@ -39,21 +40,27 @@ class StoredViews(FactSource):
     Args:
         url: base URL of the gateway.
         now: the present moment.
+        bearer: what is sent to the gateway.
     """
 
     name = "the gateway"
     answers = StoredWatermark
 
-    def __init__(self, url: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, url: str, now: Callable[[], datetime], bearer: Bearer = OPEN) -> None:
         self._url = f"{url.rstrip('/')}/v1/feature-views"
         self._now = now
+        self._bearer = bearer
 
     async def read(self, request: StoredWatermark) -> Reading[datetime] | NoReading:
         """One GET."""
         url = f"{self._url}/{quote(request.namespace)}/{quote(request.view)}/online"
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
-            async with aiohttp.ClientSession(trust_env=True, timeout=timeout) as session, session.get(url) as answer:
+            headers = self._bearer.headers()
+            async with (
+                aiohttp.ClientSession(trust_env=True, timeout=timeout) as session,
+                session.get(url, headers=headers, allow_redirects=False) as answer,
+            ):
                 answer.raise_for_status()
                 found = (await answer.json())["watermark"]
             watermark = None if found is None else timestamps.parse(str(found))

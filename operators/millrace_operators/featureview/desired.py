@@ -17,7 +17,7 @@ from millrace_operators.compute import complete
 from millrace_operators.featureview import runs
 from millrace_operators.featureview.intervals import BEGINNING, Interval
 from millrace_operators.featureview.next_job import JobRequest
-from millrace_operators.platform import Platform
+from millrace_operators.platform import Platform, PodToken
 
 CONTAINER: Final = "materialize"
 # Where the query engine spills what exceeds its memory.
@@ -207,7 +207,7 @@ def _job_spec(
                 "automountServiceAccountToken": False,
                 "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": [container],
-                "volumes": [{"name": "scratch", "emptyDir": {}}],
+                "volumes": [{"name": "scratch", "emptyDir": {}}, *_token(platform).volumes],
                 **platform.image_pulls(),
             },
         },
@@ -235,7 +235,7 @@ def _container(platform: Platform, arguments: list[str]) -> dict[str, Any]:
         "args": arguments,
         # After a crash without a message this gives the end of the log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "scratch", "mountPath": _SCRATCH}],
+        "volumeMounts": [{"name": "scratch", "mountPath": _SCRATCH}, *_token(platform).mounts],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -255,7 +255,13 @@ def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str
         {"name": "MILLRACE_TERMINATION_LOG", "value": "/dev/termination-log"},
         {"name": "TMPDIR", "value": _SCRATCH},
         *([{"name": "MILLRACE_REGISTRY_URL", "value": platform.registry_url}] if platform.registry_url else []),
+        *({"name": name, "value": value} for name, value in _token(platform).env.items()),
     ]
+
+
+def _token(platform: Platform) -> PodToken:
+    """For the registry, to which runs are told."""
+    return platform.token() if platform.registry_url else PodToken({}, [], [])
 
 
 def _going_out(platform: Platform) -> list[dict[str, Any]]:

@@ -39,7 +39,8 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         **dict.fromkeys((MODEL_DEPLOYMENTS, DEPLOYMENTS), waiting),
     }
     reads = (CONTROLLER_REVISIONS, EXPERIMENTS)  # of those who read the view
-    facts = FactGatherer(sources(cluster, platform.gateway_url), clock=cluster.now) if platform.gateway_url else None
+    known = sources(cluster, platform.gateway_url, bearer=platform.bearer) if platform.gateway_url else []
+    facts = FactGatherer(known, clock=cluster.now) if known else None
     return [Controller("featureview", partial(reconcile, cluster, platform, facts), watches, reads)]
 
 

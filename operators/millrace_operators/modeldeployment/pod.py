@@ -18,7 +18,7 @@ from millrace_core.api.modeldeployment_inference import Cache, Inference, Predic
 from millrace_core.base.quantities import quantity
 from millrace_operators.compute import complete
 from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT
-from millrace_operators.platform import Platform
+from millrace_operators.platform import Platform, PodToken
 from millrace_operators.routing.desired import GRPC_PORT, GRPC_TARGET_PORT, TARGET_PORT
 
 Object = dict[str, Any]
@@ -81,6 +81,7 @@ def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: st
                 {"name": "scratch", "emptyDir": {}},
                 *(volume for volume, _ in _places(namespace, spec, platform)),
                 *_spool_volume(spec),
+                *_token(spec, platform).volumes,
             ],
             "terminationGracePeriodSeconds": _GRACE_SECONDS + (_LOG_SECONDS if spec.inference.log else 0),
             "automountServiceAccountToken": False,
@@ -164,13 +165,14 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         features = spec.features.model_dump(by_alias=True, exclude_none=True)
         env["MILLRACE_FEATURES"] = orjson.dumps(features, option=orjson.OPT_SORT_KEYS).decode()
         if platform.gateway_url:
-            env["MILLRACE_GATEWAY_URL"] = platform.gateway_url
+            env |= {"MILLRACE_GATEWAY_URL": platform.gateway_url, **_token(spec, platform).env}
     if cache := spec.inference.caching:
         env["MILLRACE_CACHE"] = _cache(cache)
     log = spec.inference.log
     if log is not None:
         env |= {"MILLRACE_LOG": _log(log, platform), **platform.going_out()}
     container = _container(SERVE, image, {**platform.serve_env, **env}, read_only_model=True)
+    container["volumeMounts"] += _token(spec, platform).mounts
     if log is not None:
         container["env"].append({"name": "MILLRACE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
         container["volumeMounts"].append({"name": "spool", "mountPath": _SPOOL})
@@ -220,6 +222,11 @@ def _log(log: PredictionLog, platform: Platform) -> str:
         "spoolBytes": _SPOOL_BYTES,
     }
     return orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _token(spec: ModelDeploymentSpec, platform: Platform) -> PodToken:
+    """For the gateway, from which features are read."""
+    return platform.token() if spec.features and platform.gateway_url else PodToken({}, [], [])
 
 
 def _spool_volume(spec: ModelDeploymentSpec) -> list[Object]:

@@ -21,6 +21,7 @@ import aiohttp
 
 from millrace_core.api.in_effect import in_effect
 from millrace_core.base import retry
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_kube.cache import Cache
 from millrace_kube.resources import (
@@ -71,12 +72,14 @@ class Mirror:
 
     Args:
         url: base URL of the registry.
+        bearer: what is sent to it.
     """
 
-    def __init__(self, cache: Cache, url: str, release: Release) -> None:
+    def __init__(self, cache: Cache, url: str, release: Release, bearer: Bearer = OPEN) -> None:
         self._cache = cache
         self._url = url.rstrip("/")
         self._release = release
+        self._bearer = bearer
         self._stores = cache.stores_of(_MIRRORED)
         self._changes: set[Change] = set()
         self._changed = asyncio.Event()
@@ -161,7 +164,10 @@ class Mirror:
 
     async def _call(self, session: aiohttp.ClientSession, method: str, path: str, body: object = None) -> Any:
         url, release = f"{self._url}/v1/catalogue{path}", {"release": self._release.name}
-        async with session.request(method, url, params=release, json=body) as answer:
+        headers = self._bearer.headers()
+        async with session.request(
+            method, url, params=release, json=body, headers=headers, allow_redirects=False
+        ) as answer:
             if method == "DELETE" and answer.status == 404:  # noqa: PLR2004 already gone is success
                 return None
             answer.raise_for_status()

@@ -52,7 +52,7 @@ async def run(settings: OperatorSettings, environ: Mapping[str, str]) -> int:
     """Runs until asked to stop; the exit code. Ends the process at once where the Lease is lost.
 
     Raises:
-        RejectError: no kubeconfig, or the health port is in use.
+        RejectError: no kubeconfig, no usable token, or the health port is in use.
     """
     operator = _Operator(settings, partial(connect, environ))
     stop = _stop_on_signals()
@@ -68,6 +68,7 @@ class _Operator:
     def __init__(self, settings: OperatorSettings, connect: Callable[[], Awaitable[Connection]]) -> None:
         self.metrics = KubeMetrics()
         self._settings = settings
+        self._platform = settings.platform()
         self._connect = connect
         self._lease: LeaderLease | None = None
         self._runtime: Runtime | None = None
@@ -114,7 +115,7 @@ class _Operator:
                 self.metrics.registry.register(collector)
             self._runtime = Runtime(
                 cluster,
-                controllers(cluster, self._settings.platform()),
+                controllers(cluster, self._platform),
                 metrics=self.metrics,
                 workers=self._settings.workers,
                 resync=self._settings.resync_seconds,
@@ -126,7 +127,7 @@ class _Operator:
             tasks.append(asyncio.create_task(self._refused.run(), name="telling what is refused"))
             if self._settings.registry_url:
                 release = Release(self._settings.namespace, self._settings.namespaces or None)
-                mirror = Mirror(cluster.cache, self._settings.registry_url, release)
+                mirror = Mirror(cluster.cache, self._settings.registry_url, release, self._platform.bearer)
                 tasks.append(asyncio.create_task(mirror.run(), name="mirroring the catalogue"))
             ended = await _first(stop, tasks, fatal=keeping)
         # kopf takes the signals over when it starts; its watches end well where it got one.

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, Json
 
 from millrace_core.api.base import Resources
+from millrace_core.base.bearer import TokenSettings
 from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.settings import Names, Networks
 from millrace_kube.cache import Scope
@@ -19,7 +20,7 @@ def _image(process: str) -> str:
     return f"millrace/{process}:{version('millrace')}"
 
 
-class OperatorSettings(OutgoingSettings):
+class OperatorSettings(OutgoingSettings, TokenSettings):
     """Where the operator runs and what it tells its children."""
 
     inference_image: str = Field(
@@ -70,6 +71,12 @@ class OperatorSettings(OutgoingSettings):
         alias="MILLRACE_STORE_SECRET",
         description="Secret of the operator's own namespace that has that URL under the key url: Jobs that purge "
         "deleted views read it there, if it holds a password",
+    )
+    token_secret: str = Field(
+        "",
+        alias="MILLRACE_TOKEN_SECRET",
+        description="Name of a Secret, in the namespace of each pod that speaks to registry or gateway, with bearer "
+        "tokens under the key tokens, each on a line, of which the first is sent. Empty: none",
     )
     prometheus_url: str = Field(
         "",
@@ -202,6 +209,8 @@ class OperatorSettings(OutgoingSettings):
             gateway_url=self.gateway_url,
             store_url=self.store_url,
             store_secret=self.store_secret,
+            token_secret=self.token_secret,
+            bearer=self.bearer(),
             prometheus_url=self.prometheus_url,
             resources=self._resources(),
             serve_env=self.serve_env or {},

@@ -62,7 +62,8 @@ class Gateway:
         self._made: tuple[Definitions, RowStore] | None = None
         self._pushes: Pushes | None = None
         self._runs: FeastRuns | None = None
-        self.service = Service("Millrace gateway", settings, self._lifespan)
+        self._bearer = settings.bearer()
+        self.service = Service("Millrace gateway", settings, self._lifespan, bearer=self._bearer)
         self.service.health.add("definitions", self._check)
         self._evaluations = Evaluations()
         admission = self._admission = Admission(settings.push_bytes)
@@ -112,7 +113,7 @@ class Gateway:
         settings = self._settings
         store = RowStore(settings.store_url, settings.store_timeout_seconds)
         async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
-            definitions = Definitions(client, settings.refresh_seconds, KeptCopy(store))
+            definitions = Definitions(client, settings.refresh_seconds, KeptCopy(store), self._bearer)
             bodies = ArrowBodies(settings.max_rows, settings.max_body_bytes, Admission(settings.push_bytes))
             self._reads = FeatureReads(
                 definitions,

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import httpx
 
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import RetryError
 from millrace_core.experiments.published import Experiments, experiments
 from millrace_core.features.online.edition import CATALOGUE, REVISION, Edition, refusal
@@ -47,13 +48,14 @@ class Copy(Protocol):
 class Definitions:
     """Keeps ``current`` as new as the registry; while the registry is down the last good one stays."""
 
-    def __init__(self, client: httpx.AsyncClient, every: float, copy: Copy) -> None:
+    def __init__(self, client: httpx.AsyncClient, every: float, copy: Copy, bearer: Bearer = OPEN) -> None:
         self.current = Snapshot()
         self.experiments = Experiments()
         self.loaded = False
         self._client = client
         self._every = every
         self._copy = copy
+        self._bearer = bearer
         self._edition = Edition()
         self._given: bytes | None = None
         self._failure = ""
@@ -152,7 +154,8 @@ class Definitions:
         return refused
 
     async def _ask(self, etag: str) -> httpx.Response:
-        return await self._client.get("/v1/definitions", headers={"if-none-match": etag} if etag else {})
+        known = {"if-none-match": etag} if etag else {}
+        return await self._client.get("/v1/definitions", headers={**known, **self._bearer.headers()})
 
     async def _load(self) -> None:
         """Takes the copy where nothing else is known."""

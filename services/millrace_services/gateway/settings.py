@@ -7,11 +7,12 @@ from pathlib import Path
 from pydantic import Field
 
 from millrace_core.api.base import Duration
+from millrace_core.base.bearer import TokenSettings
 from millrace_core.base.destinations import OutgoingSettings
 from millrace_services.web.settings import ServerSettings
 
 
-class GatewaySettings(ServerSettings, OutgoingSettings):
+class GatewaySettings(ServerSettings, OutgoingSettings, TokenSettings):
     """Where definitions and rows come from, and how much one request may ask for."""
 
     registry_url: str = Field(alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry")

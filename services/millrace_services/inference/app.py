@@ -280,6 +280,7 @@ def _feature_join(settings: InferenceSettings, signature: Signature, metrics: Me
         signature,
         gateway_url=settings.gateway_url,
         project=settings.project,
+        bearer=settings.bearer(),
         seconds=reads.series().observe,
     )
 

@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from millrace_core.api import feature_reference
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError, TooLargeError
 from millrace_core.evidence.record import FeatureValues
 from millrace_services.inference.feature_layout import full_name, layout, prove, tensor
@@ -46,6 +47,7 @@ class FeatureJoin:
     """Reads the features of a deployment and puts them into the model's inputs.
 
     Args:
+        bearer: what is sent to the gateway.
         seconds: called with the seconds that each read took.
 
     Raises:
@@ -59,6 +61,7 @@ class FeatureJoin:
         *,
         gateway_url: str,
         project: str,
+        bearer: Bearer = OPEN,
         seconds: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._settings = settings
@@ -71,6 +74,7 @@ class FeatureJoin:
         self._gateway = gateway_url.rstrip("/")
         self._url = self._gateway + READ
         self._fixed = {"features": settings.refs, "full_feature_names": True, "project": project}
+        self._bearer = bearer
         self._seconds = seconds
         # aiohttp takes a tenth of the processor time that httpx takes for a small request. It would look the proxy up
         # in the environment for each of them, so that is done here, once.
@@ -168,10 +172,11 @@ class FeatureJoin:
             ) from None
 
     async def _answer(self, url: str, request: bytes) -> tuple[int, bytes]:
-        headers = {"content-type": "application/json", **trace.outgoing()}
+        headers = {"content-type": "application/json", **trace.outgoing(), **self._bearer.headers()}
         for last in (False, True):
             try:
-                async with self._client.post(url, data=request, headers=headers) as response:
+                # The gateway redirects nobody, and what else would is not to have the token.
+                async with self._client.post(url, data=request, headers=headers, allow_redirects=False) as response:
                     return response.status, await response.read()
             except aiohttp.ClientError as error:
                 # A pooled connection may have been closed under our hands by a gateway that stops; a read may be

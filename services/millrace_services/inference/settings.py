@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
 from millrace_core.api import names
 from millrace_core.api.modeldeployment_model import DIGEST_PATTERN
 from millrace_core.base import duration
+from millrace_core.base.bearer import TokenSettings
 from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.errors import RejectError
 from millrace_services.inference.flight import MOST_MEMBERS
@@ -127,7 +128,7 @@ class CacheSettings(BaseModel):
     max_bytes: int = Field(64 * 1024**2, alias="maxBytes", ge=1, description="About how many bytes they take")
 
 
-class InferenceSettings(ServerSettings, OutgoingSettings):
+class InferenceSettings(ServerSettings, OutgoingSettings, TokenSettings):
     """Which model to serve, on what, and how much may wait for it."""
 
     grpc_port_setting: ClassVar[str] = "MILLRACE_GRPC_PORT"

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except Exception as error:  # each has its one form
         document, code = _failure(error)
         if settings is not None and definition is not None:
-            record_run(settings.registry_url, definition, {"succeeded": False, **document}, _now())
+            record_run(settings, definition, {"succeeded": False, **document}, _now())
     else:
         code = 0
     write_termination_log(environ.get("MILLRACE_TERMINATION_LOG"), document)
@@ -108,7 +108,7 @@ def _run(
         f"{_named(definition, part)}: {result.rows:,} rows, {result.written:,} newer than before, "
         f"{document['seconds']} s, {rate:,.0f} rows/s, up to {times.render(result.interval.upto)}"
     )
-    record_run(settings.registry_url, definition, {"succeeded": True, **_about(part), **document}, finished)
+    record_run(settings, definition, {"succeeded": True, **_about(part), **document}, finished)
     return document
 
 

@@ -9,9 +9,11 @@ from urllib.parse import quote
 
 import orjson
 
+from millrace_core.base.errors import RejectError
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types import times
+from millrace_services.materialize.settings import JobSettings
 from millrace_services.web import termination
 
 logger = logging.getLogger(__name__)
@@ -46,18 +48,17 @@ def _bounded(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def record_run(registry_url: str | None, definition: Definition, document: dict[str, Any], finished: int) -> None:
-    """Tells the registry; one that is down is a warning, never a failed run."""
-    if registry_url is None:
+def record_run(settings: JobSettings, definition: Definition, document: dict[str, Any], finished: int) -> None:
+    """Tells the registry; one that is down, or takes no token of ours, is a warning, never a failed run."""
+    if settings.registry_url is None:
         return
-    url = f"{registry_url.rstrip('/')}/v1/runs/{quote(f'{definition.view}-{finished}')}"
+    url = f"{settings.registry_url.rstrip('/')}/v1/runs/{quote(f'{definition.view}-{finished}')}"
     about = {"kind": "materialize", "namespace": definition.project, "view": definition.view}
     body = orjson.dumps({"finishedAt": times.render(finished), **about, **document})
     import httpx  # noqa: PLC0415 a run that failed early, or has no registry, need not wait for it
 
     try:
-        httpx.put(
-            url, content=body, headers={"content-type": "application/json"}, timeout=ANSWER_SECONDS
-        ).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        logger.warning("the registry at %s does not record the run: %s", registry_url, error)
+        headers = {"content-type": "application/json", **settings.bearer().headers()}
+        httpx.put(url, content=body, headers=headers, timeout=ANSWER_SECONDS).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL, RejectError) as error:
+        logger.warning("the registry at %s does not record the run: %s", settings.registry_url, error)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_object
+from millrace_core.base.bearer import TokenSettings
 from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import definition
@@ -17,7 +18,7 @@ from millrace_data.materialization.ledger import RunShard
 from millrace_data.materialization.resources import EngineSettings
 
 
-class JobSettings(EngineSettings, OutgoingSettings):
+class JobSettings(EngineSettings, OutgoingSettings, TokenSettings):
     """What to materialize, from where to where, and with which resources.
 
     ``MILLRACE_TERMINATION_LOG``, the file that receives the result as JSON, is read even where these are wrong.

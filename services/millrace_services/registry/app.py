@@ -56,7 +56,7 @@ def build(settings: RegistrySettings) -> Service:
         await run_in_threadpool(_ask, database)
         return ""
 
-    service = Service("Millrace registry", settings, lifespan)
+    service = Service("Millrace registry", settings, lifespan, bearer=settings.bearer())
     service.health.add("database", reachable)
     catalogue = Catalogue(database)
     service.api.include_router(_catalogue_routes(catalogue))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from millrace_core.base.bearer import TokenSettings
 from millrace_services.web.settings import ServerSettings
 
 
-class RegistrySettings(ServerSettings):
+class RegistrySettings(ServerSettings, TokenSettings):
     """Where the registry keeps what it knows, and how much of it."""
 
     database_url: str = Field(

@@ -48,6 +48,20 @@ class ConflictError(RejectError):
     reason = "Conflict"
 
 
+class UnauthorizedError(RejectError):
+    """The caller has to show a token that is taken; 401.
+
+    Args:
+        invalid: whether it has shown one, in vain.
+    """
+
+    reason = "Unauthorized"
+
+    def __init__(self, message: str, *, hint: str, invalid: bool = False) -> None:
+        super().__init__(message, hint=hint, field="Authorization")
+        self.challenge = 'Bearer realm="millrace"' + (', error="invalid_token"' if invalid else "")
+
+
 class ForbiddenError(RejectError):
     """The caller may not do this; 403."""
 
@@ -80,6 +94,7 @@ _STATUS: tuple[tuple[type[MillraceError], int], ...] = (
     (MethodError, METHOD_NOT_ALLOWED),
     (TooLargeError, 413),
     (ConflictError, 409),
+    (UnauthorizedError, 401),
     (ForbiddenError, 403),
     (MediaTypeError, 415),
     (RejectError, 400),
@@ -113,6 +128,8 @@ def render(error: BaseException) -> tuple[int, bytes, list[Header]]:
         headers.append((b"retry-after", str(max(1, math.ceil(error.delay))).encode()))
     if isinstance(error, MethodError):
         headers.append((b"allow", error.allowed.encode()))
+    if isinstance(error, UnauthorizedError):
+        headers.append((b"www-authenticate", error.challenge.encode()))
     return status, body_of(str(error), error.reason, error.field), headers
 
 

@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import MillraceError
 from millrace_http.guard import Guard
-from millrace_services.web import errors, trace, tracing
+from millrace_services.web import errors, tokens, trace, tracing
 from millrace_services.web.arms import Arms
 from millrace_services.web.callers import CallerGuard
 from millrace_services.web.errors import Header, MethodError
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 _HEALTH: Final = (b"/health/live", b"/health/ready")
 PROBES: Final = frozenset((*(prefix + path for prefix in (b"", b"/v2") for path in _HEALTH), b"/health/started"))
+# What is answered without a token.
+_WITHOUT_TOKEN: Final = frozenset({*(path.decode() for path in PROBES), "/metrics"})
 # How long the answer to whether a service has started waits for it to be so; probes wait a little longer.
 START_SECONDS: Final = 30.0
 BAD_REQUEST = 400
@@ -80,6 +83,7 @@ class Service:
         labels: that all metrics of this service carry.
         headers: that all its answers carry.
         arms: tells the arms of requests apart, which metrics then carry.
+        bearer: the tokens of which requests need one, but for probes and metrics; none: nobody is asked for one.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Service:
         labels: Mapping[str, str] | None = None,
         headers: Sequence[Header] = (),
         arms: Arms | None = None,
+        bearer: Bearer = OPEN,
     ) -> None:
         self.settings = settings
         self.health = Health()
@@ -105,6 +110,7 @@ class Service:
         self.on_fault: Callable[[], None] = lambda: None
         self.closers: list[Callable[[float], Awaitable[None]]] = []
         self._callers = CallerGuard.of(settings)
+        self._bearer = bearer
         self._lifespan = lifespan
         self._headers = tuple(headers)
         self._hot: dict[tuple[str, str], Route] = {}
@@ -156,9 +162,11 @@ class Service:
         served |= {(route.path, method) for route in control for method in (route.methods or set()) - {"HEAD"}}
         return [f"{method} {path}" for path, method in sorted({*served, ("/docs", "GET")})]
 
-    def refuses(self, headers: Iterable[Header]) -> MillraceError | None:
-        """Why a request with these headers is not served; None where it is."""
-        return None if self._callers is None else self._callers.refusal(headers)
+    def refuses(self, headers: Iterable[Header], path: str = "") -> MillraceError | None:
+        """Why a request with these headers is not served at a path, by default a hot route's; None where it is."""
+        if self._callers is not None and (refused := self._callers.refusal(headers)) is not None:
+            return refused
+        return tokens.refusal(self._bearer, headers) if self._bearer and path not in _WITHOUT_TOKEN else None
 
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""
@@ -196,7 +204,7 @@ class Service:
         status = CLIENT_GONE
         route = "unmatched"
         try:
-            if (refused := self.refuses(scope["headers"])) is not None:
+            if (refused := self.refuses(scope["headers"], scope["path"])) is not None:
                 status = await _sent(self._error(refused, scope), send)
             elif hot is not None:
                 route = hot.label

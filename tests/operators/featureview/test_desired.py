@@ -99,6 +99,28 @@ def test_a_password_never_stands_in_a_pod() -> None:
         assert "hunter2" not in str(child)
 
 
+def test_a_run_that_is_told_to_a_registry_has_the_token_of_its_namespace_and_no_other_has_it() -> None:
+    asked = replace(PLATFORM, token_secret="callers")
+    for child in (
+        desired.purge_job(rich().build(), asked, 0),
+        desired.cron_job(rich().build(), asked, DEFINITION, suspended=False),
+    ):
+        golden.check_schema(child)
+        spec = child["spec"]["jobTemplate"]["spec"] if child["kind"] == "CronJob" else child["spec"]
+        pod = spec["template"]["spec"]
+        [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "token"]
+        [volume] = [each for each in pod["volumes"] if each["name"] == "token"]
+        assert volume["secret"] == {"secretName": "callers", "optional": True}
+        env = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+        assert env["MILLRACE_TOKEN_FILE"] == f"{mount['mountPath']}/tokens"
+    for platform in (PLATFORM, replace(asked, registry_url="")):
+        assert "token" not in {each["name"] for each in _volumes(desired.purge_job(rich().build(), platform, 0))}
+
+
+def _volumes(job: Object) -> list[Object]:
+    return list(job["spec"]["template"]["spec"]["volumes"])
+
+
 def test_what_a_backfill_is_asked_for_is_in_its_arguments() -> None:
     def arguments(interval: Interval | None) -> list[str]:
         container = backfill(rich().build(), interval)["spec"]["template"]["spec"]["containers"][0]

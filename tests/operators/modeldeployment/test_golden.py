@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,25 @@ def test_golden_children(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_those_who_read_the_children_accept_them(case: str) -> None:
     golden.check_schema(CASES[case]())
+
+
+def test_a_server_that_reads_features_has_the_token_of_its_namespace_and_no_other_container_has_it() -> None:
+    asked = replace(PLATFORM, token_secret="callers")
+
+    def pod_of(built: builders.Built, platform: Platform) -> dict[str, Any]:
+        document = owner(built)
+        return pod.template(document, ModelDeployment.model_validate(document).spec, "r", "cpu", platform)["spec"]
+
+    spec = pod_of(FULL, asked)
+    [mount] = [each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "token"]
+    assert [each["secret"] for each in spec["volumes"] if each["name"] == "token"] == [
+        {"secretName": "callers", "optional": True}
+    ]
+    env = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+    assert env["MILLRACE_TOKEN_FILE"] == f"{mount['mountPath']}/tokens"
+    assert "token" not in str(spec["initContainers"])
+    for built, platform in ((PLAIN, asked), (FULL, PLATFORM), (FULL, replace(asked, gateway_url=""))):
+        assert "token" not in str(pod_of(built, platform)["volumes"])
 
 
 def test_a_pod_that_the_route_no_longer_finds_is_not_its_deployments_either_and_is_replaced() -> None:

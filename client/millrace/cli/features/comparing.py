@@ -104,7 +104,7 @@ def _change(files: FeatureStore, deployed: FeatureStore, view: str, users: Mappi
 def _users(target: Target) -> dict[str, dict[str, list[str]]]:
     """By view the model deployments that read it, each with the features."""
     if target.registry:
-        deployments = Registry(target.registry).deployments(target.namespace)
+        deployments = Registry(target.registry, target.token_file).deployments(target.namespace)
     else:
         deployments = definitions.listed(target.kubeconfig, target.namespace, MODEL_DEPLOYMENT.plural)
     users: dict[str, dict[str, list[str]]] = {}

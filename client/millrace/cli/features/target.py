@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from millrace.cli.options import TokenFile
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.base.lazy_import import lazy_import
 
@@ -51,6 +52,7 @@ class Target:
             show_default=False,
         ),
     ] = None
+    token_file: TokenFile = None
 
     @property
     def commands_cluster(self) -> bool:
@@ -80,9 +82,13 @@ class Target:
             RejectError: neither is named.
         """
         if self.registry:
-            return sdk.FeatureStore.connect(self.registry, self.gateway, self.namespace, online=self.online)
+            return sdk.FeatureStore.connect(
+                self.registry, self.gateway, self.namespace, online=self.online, token=self.token_file
+            )
         if self.kubeconfig:
-            return sdk.FeatureStore.from_cluster(self.kubeconfig, self.namespace, self.gateway, online=self.online)
+            return sdk.FeatureStore.from_cluster(
+                self.kubeconfig, self.namespace, self.gateway, online=self.online, token=self.token_file
+            )
         raise RejectError("neither a registry nor a cluster is named", hint="Give --registry URL or --kubeconfig FILE")
 
     def views(self, store: FeatureStore, names: list[str] | None) -> list[str]:
