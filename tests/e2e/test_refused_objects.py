@@ -32,6 +32,26 @@ CASES: dict[str, tuple[Built, list[str]]] = {
         ["must name one of spec.arms"],
     ),
     "falling steps": (canary("c", "ranking", "v1", "v2", STEPS), ["must not fall"]),
+    "a flip with steps": (
+        canary("c", "ranking", "v1", "v2", [{"weight": 50}]).having("spec.type", "BlueGreen"),
+        ["without weights and steps: all traffic flips at once"],
+    ),
+    "times of a flip of a canary": (
+        canary("c", "ranking", "v1", "v2", [{"weight": 50}]).having("spec.blueGreen", {"keepFor": "1m"}),
+        ["spec.blueGreen needs spec.type BlueGreen"],
+    ),
+    "times of a flip of a rolling update": (
+        model_deployment("m").having("spec.rollout", {"blueGreen": {"keepFor": "1m"}}),
+        ["spec.rollout.blueGreen needs spec.rollout.strategy BlueGreen"],
+    ),
+    "a rolling update that waits for a person": (
+        model_deployment("m").having("spec.rollout", {"onSuccess": "Pause"}),
+        ["a RollingUpdate waits for nobody"],
+    ),
+    "a service that is too long for its preview": (
+        model_deployment("m", service="s" * 56),
+        ["spec.service", "55"],
+    ),
     "an unknown field": (AB.having("spec.analyses", {"alpha": 0.05}), ["analyses"]),
     "a guardrail without a limit": (
         AB.having("spec.metrics", [{"name": "e", "role": "guardrail", "source": {"prometheus": "e"}}]),
@@ -120,6 +140,15 @@ def test_it_is_refused_with_a_message_and_nothing_is_stored(kubectl: Kubectl, ca
         assert word in refused.stderr
     kind = document["kind"].lower()
     assert kubectl.run("get", kind, "-o", "name").stdout == ""
+
+
+def test_the_times_of_a_flip_are_frozen_once_an_experiment_is_ready(kubectl: Kubectl) -> None:
+    flip = canary("flip", "ranking", "v1", "v2", []).without("spec.steps").having("spec.type", "BlueGreen")
+    kubectl.apply(flip.having("spec.blueGreen", {"keepFor": "1m"}).build())
+    status = '{"status": {"phase": "Running", "definition": "sha256:0"}}'
+    kubectl.run("patch", "experiment", "flip", "--subresource=status", "--type=merge", "-p", status)
+    refused = kubectl.apply(flip.having("spec.blueGreen", {"keepFor": "2m"}).build(), check=False)
+    assert "spec.blueGreen is frozen once the experiment is Ready" in refused.stderr
 
 
 def test_arms_are_frozen_once_an_experiment_is_ready(kubectl: Kubectl) -> None:

@@ -29,6 +29,7 @@ from millrace_core.api.experiment_metrics import (
     PlanStatus,
 )
 from millrace_core.api.modeldeployment import MAX_SERVICE, SERVICE
+from millrace_core.api.rollout import BlueGreen, OnSuccess
 
 MAX_STEPS = 20
 
@@ -146,6 +147,10 @@ class ExperimentSpec(ApiModel):
         "its weight, it is promoted.",
         json_schema_extra=ATOMIC_LIST,
     )
+    blue_green: BlueGreen | None = Field(
+        default=None,
+        description="Of a BlueGreen: how long is previewed, and how long is kept; frozen once the experiment is Ready.",
+    )
     metrics: list[Metric] | None = Field(
         default=None,
         min_length=1,
@@ -157,10 +162,10 @@ class ExperimentSpec(ApiModel):
     analysis: Analysis | None = Field(
         default=None, description="How often the metrics are looked at, and how patiently. Default: every 60s."
     )
-    on_success: Literal["Promote", "Pause"] = Field(
+    on_success: OnSuccess = Field(
         default="Promote",
         description="What happens when an arm is to be promoted: Promote, or Pause until a promote or abort command. "
-        "The promote command itself always promotes.",
+        "The promote command itself always promotes. A BlueGreen waits before the flip, and not after it.",
     )
     on_failure: Literal["Rollback", "Pause"] = Field(
         default="Rollback",
@@ -187,6 +192,7 @@ class ExperimentSpec(ApiModel):
             "the challengers' weights must not sum to more than 100",
         ),
         *experiment_types.rules(),
+        Rule("self.type == 'BlueGreen' || !has(self.blueGreen)", "spec.blueGreen needs spec.type BlueGreen"),
         Rule(
             "!has(self.metrics) || self.metrics.filter(m, m.role == 'primary').size() <= 1",
             "at most one of spec.metrics may have the role primary: one number decides",
@@ -280,7 +286,7 @@ class ExperimentStatus(StatusModel):
     challenger_unready_since: Moment | None = Field(
         default=None,
         description="Since when a challenger of a Running experiment is not ready while its control is; absent where "
-        "all are. A Canary is rolled back after 10 minutes.",
+        "all are. A Canary or BlueGreen is rolled back after 10 minutes.",
     )
     handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")
@@ -321,7 +327,7 @@ class ExperimentStatus(StatusModel):
 
 
 class Experiment(ApiModel):
-    """A traffic split between deployments of one service: an A/B test or a canary."""
+    """A traffic split between deployments of one service: an A/B test, a canary or a flip."""
 
     api_version: str = "millrace.dev/v1alpha1"
     kind: Literal["Experiment"] = "Experiment"
@@ -347,6 +353,12 @@ class Experiment(ApiModel):
             f"{_UNBEGUN} || self.spec.assignment == oldSelf.spec.assignment",
             "spec.assignment is frozen once the experiment is Ready, or units would change arms; a rerun with another "
             "one is a new object",
+        ),
+        Rule(
+            f"{_UNBEGUN} || has(self.spec.blueGreen) == has(oldSelf.spec.blueGreen) && "
+            "(!has(self.spec.blueGreen) || self.spec.blueGreen == oldSelf.spec.blueGreen)",
+            "spec.blueGreen is frozen once the experiment is Ready. Flip, end or pause it by a command; a rerun with "
+            "other times is a new object",
         ),
         Rule(
             f"{_UNBEGUN} || {_PRIMARY.format('self')} == {_PRIMARY.format('oldSelf')}",

@@ -53,6 +53,22 @@ EXPERIMENT_TYPES: Final = (
             ),
         ),
     ),
+    TypeSchema(
+        "BlueGreen",
+        "previews its challenger behind <service>-preview, flips all traffic to it at once, and promotes it unless "
+        "something takes it back while the control is kept",
+        (
+            Rule(
+                "self.arms.size() == 2 && self.arms.all(a, !has(a.weight)) && !has(self.steps)",
+                "a BlueGreen has one control and one challenger, without weights and steps: all traffic flips at once, "
+                "when spec.blueGreen says",
+            ),
+            Rule(
+                "!has(self.metrics) || self.metrics.all(m, m.role != 'primary')",
+                "a BlueGreen is ended by its guardrails and its times; a primary metric decides an ABTest",
+            ),
+        ),
+    ),
 )
 
 NAMES: Final = tuple(schema.name for schema in EXPERIMENT_TYPES)

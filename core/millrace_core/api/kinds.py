@@ -77,6 +77,7 @@ MODEL_DEPLOYMENT: Final = Kind(
         PrinterColumn("Replicas", ".status.replicas.ready", "integer", description="Pods that serve"),
         PrinterColumn("Champion", ".status.champion", "boolean", description="Whether it is its service's champion"),
         PrinterColumn("Gates", ".status.gates.verdict", description="Pass, Fail, Inconclusive, Running or Skipped"),
+        PrinterColumn("Rollout", ".status.rollout.phase", priority=1, description="How far a BlueGreen rollout is"),
         PrinterColumn("Ready", _condition("Ready"), description="Whether everything is as it should be"),
         _AGE,
     ),

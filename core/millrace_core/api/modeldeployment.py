@@ -19,11 +19,12 @@ from millrace_core.api.base import (
 from millrace_core.api.gates import Gates, GatesStatus
 from millrace_core.api.modeldeployment_inference import Inference
 from millrace_core.api.modeldeployment_model import Model, ServingFeatures
+from millrace_core.api.rollout import Rollout, RolloutStatus
 
 # Revisions are called <name>-<8 hex digits> and KEDA names their scalers keda-hpa-<revision>, within 63 characters.
 MAX_NAME = 45
-# Services are called <service> and <service>-arms, as DNS labels of RFC 1035.
-MAX_SERVICE = 58
+# Services are called <service>, <service>-arms and <service>-preview, as DNS labels of RFC 1035.
+MAX_SERVICE = 55
 
 SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 SECONDS_TO_HOURS = r"^([0-9]{1,4}(s|m|h)){1,3}$"
@@ -108,6 +109,10 @@ class ModelDeploymentSpec(ApiModel):
         default=None,
         description="What a revision has to pass before it gets any traffic; until then the one before it serves on.",
     )
+    rollout: Rollout | None = Field(
+        default=None,
+        description="How a new revision takes the traffic from the one that serves. Default: a RollingUpdate.",
+    )
 
     rules: ClassVar = (
         Rule(
@@ -169,6 +174,9 @@ class ModelDeploymentStatus(StatusModel):
     device: str | None = Field(default=None, description="Where the active revision runs: gpu or cpu.")
     gates: GatesStatus | None = Field(
         default=None, description="The judgement of the revision that the spec asks for, where the spec has gates."
+    )
+    rollout: RolloutStatus | None = Field(
+        default=None, description="How far the rollout is, where its strategy is BlueGreen."
     )
     handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")

@@ -73,9 +73,25 @@ def gate_job(deployment: str, identity: Any) -> str:
     return f"{deployment}-gates-{short_hash(identity)}"
 
 
+# Ends of the names of the Services that a service has beside its own.
+_ARMS: Final = "-arms"
+_PREVIEW: Final = "-preview"
+BESIDE: Final = (_ARMS, _PREVIEW)
+
+
 def arms_service(service: str) -> str:
     """The Service that selects all pods of a service, champion's or not; host of the subsets."""
-    return f"{service}-arms"
+    return f"{service}{_ARMS}"
+
+
+def preview_service(service: str) -> str:
+    """The Service that leads to what is to take a service's traffic next, while there is such a thing."""
+    return f"{service}{_PREVIEW}"
+
+
+def services_beside(service: str) -> tuple[str, ...]:
+    """Names of the Services that a service has, or may have, beside its own."""
+    return tuple(f"{service}{end}" for end in BESIDE)
 
 
 def cluster_host(service: str, namespace: str) -> str:

@@ -18,6 +18,7 @@ from millrace_operators.experiment import verdict as verdicts
 from millrace_operators.experiment.looks import without_failures
 from millrace_operators.experiment.observation import HOLDING, PAUSED, PENDING, READY, RUNNING, Observation
 from millrace_operators.experiment.schedule import hold_began_at
+from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.verdict import ROLLBACK, Verdict
 
 PAUSE: Final = "pause"
@@ -111,7 +112,8 @@ def _promote(observation: Observation, name: str) -> Verdict:
         raise _refusal(f"there is no arm {shown(name, 80)}", f"Arms: {', '.join(arms)}")
     if name not in observation.ready:
         raise _refusal(f"the arm {name!r} is not ready", "Promote an arm whose deployment is Ready")
-    return verdicts.promote(name, "PromotedByCommand", f"{name} promoted by command")
+    onward = type_of(observation.spec.type).promoted_by_command(observation, name)
+    return onward or verdicts.promote(name, "PromotedByCommand", f"{name} promoted by command")
 
 
 def _abort(observation: Observation) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.api.names import ARM_HEADER
 from millrace_operators.experiment.observation import ENDING, PROMOTING, ROUTED, SPLITTING, Observation
+from millrace_operators.experiment.types import type_of
 from millrace_operators.routing.state import HeaderRule, Split
 
 
@@ -20,6 +21,7 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
     deployments = {arm.name: arm.deployment for arm in spec.arms}
     control = observation.control.name
     winner = status.decision.arm if status.phase == PROMOTING and status.decision and status.decision.arm else control
+    previewed = type_of(spec.type).previewed(spec, status) if status.phase in SPLITTING else None
     return Split(
         experiment=observation.name,
         champion=deployments[winner],
@@ -28,6 +30,7 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
         arms=tuple(deployments.values()),
         settle=observation.settle.total_seconds(),
         final=status.phase in ENDING,
+        preview=deployments[previewed] if previewed else "",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from millrace_core.api.names import arms_service
+from millrace_core.api.names import arms_service, preview_service
 from millrace_kube.cache import Cache, must_be_served
 from millrace_kube.resources import (
     DESTINATION_RULES,
@@ -49,6 +49,7 @@ def observe(
     virtual_services = cache.all(VIRTUAL_SERVICES, namespace)
     stable = cache.get(SERVICES, namespace, service)
     arms = cache.get(SERVICES, namespace, arms_service(service))
+    preview = routes.preview_of(cache.get(SERVICES, namespace, preview_service(service)), service)
     rule = cache.get(DESTINATION_RULES, namespace, service)
     virtual = cache.get(VIRTUAL_SERVICES, namespace, service)
     mesh = cache.served(VIRTUAL_SERVICES, namespace) and cache.served(DESTINATION_RULES, namespace)
@@ -56,7 +57,8 @@ def observe(
     deployments = {name: ArmTarget(routes.target(item), routes.service_of(item)) for name, item in held.items()}
     targets = routes.targets(held.values(), service)
     roots = routes.roots(virtual_services, service)
-    live = routes.read_live(stable=stable, arms=arms, rule=rule, virtual=virtual, mesh=mesh, now=now)
+    objects = {"stable": stable, "arms": arms, "rule": rule, "virtual": virtual, "preview": preview}
+    live = routes.read_live(**objects, mesh=mesh, now=now)
     absent = {name for name, fact in answers.items() if isinstance(fact, Absent)}
     unknown = live.deployments - deployments.keys() - absent
     route = RouteObservation(service, namespace, targets, live, now, roots, unknown, resilience)

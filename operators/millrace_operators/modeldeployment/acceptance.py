@@ -43,11 +43,12 @@ def objection(name: str, spec: ModelDeploymentSpec, around: Surroundings) -> Rej
 
 def _name_taken(service: str, around: Surroundings) -> RejectError | None:
     for other in around.older:
-        if service == names.arms_service(other) or other == names.arms_service(service):
+        if service in names.services_beside(other) or other in names.services_beside(service):
+            longer = max(service, other, key=len)
             return RejectError(
-                f"the service {service!r} and the older service {other!r} both need a Service "
-                f"{max(service, other, key=len)!r}",
-                hint="Make the ModelDeployment anew with a service name that does not end in -arms",
+                f"the service {service!r} and the older service {other!r} both need a Service {longer!r}",
+                hint=f"Make the ModelDeployment anew with a service name that does not end in "
+                f"-{longer.rpartition('-')[2]}",
                 field="spec.service",
                 reason=conditions.NAME_TAKEN,
             )

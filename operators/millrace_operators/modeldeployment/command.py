@@ -1,7 +1,8 @@
-"""The commands of a ModelDeployment: ``restart``, ``run-gates`` and ``skip-gates``.
+"""The commands of a ModelDeployment: ``restart``, ``run-gates`` and ``skip-gates``, ``promote`` and ``rollback``.
 
 ``restart`` makes a new revision, with what this release renders. ``run-gates`` judges the revision that the spec asks
-for once more, ``skip-gates`` lets it through unjudged.
+for once more, ``skip-gates`` lets it through unjudged. ``promote`` and ``rollback`` move the traffic of a BlueGreen
+rollout.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from millrace_kube.resources import Object, annotations_of
 RESTART: Final = "restart"
 RUN_GATES: Final = "run-gates"
 SKIP_GATES: Final = "skip-gates"
-_VERBS: Final = (RESTART, RUN_GATES, SKIP_GATES)
+PROMOTE: Final = "promote"
+ROLLBACK: Final = "rollback"
+BLUE_GREEN: Final = "BlueGreen"
+_OF_GATES: Final = (RUN_GATES, SKIP_GATES)
+_OF_ROLLOUT: Final = (PROMOTE, ROLLBACK)
+_VERBS: Final = (RESTART, *_OF_GATES, *_OF_ROLLOUT)
 _USAGE: Final = " or ".join(f'"<id>:{verb}"' for verb in _VERBS)
 
 
@@ -45,7 +51,16 @@ def unhandled(document: Object) -> CommandRequest:
         return CommandRequest(refusal=error)
     if command.verb not in _VERBS or command.arguments:
         return CommandRequest(refusal=commands.no_command(text, _USAGE))
-    if command.verb != RESTART and not document["spec"].get("gates"):
+    if command.verb in _OF_ROLLOUT and (document["spec"].get("rollout") or {}).get("strategy") != BLUE_GREEN:
+        return CommandRequest(
+            refusal=RejectError(
+                f"{command.verb} is about rollouts of the strategy {BLUE_GREEN}, and this ModelDeployment has another",
+                hint=f"Set spec.rollout.strategy to {BLUE_GREEN}, or take the annotation away",
+                field=commands.FIELD,
+                reason=conditions.BAD_COMMAND,
+            )
+        )
+    if command.verb in _OF_GATES and not document["spec"].get("gates"):
         return CommandRequest(
             refusal=RejectError(
                 f"{command.verb} is about gates, and this ModelDeployment has none",

@@ -311,7 +311,7 @@ def surroundings(
     if None in found.values():  # only a message needs the names of all
         found = {name_of(item): item for item in cache.all(FEATURE_VIEWS, namespace)}
     service = service_of(document)
-    rivals = {names.arms_service(service), service.removesuffix("-arms")} - {service}
+    rivals = {*names.services_beside(service), *(service.removesuffix(end) for end in names.BESIDE)} - {service}
     return Surroundings(
         views={name: in_effect(item)["spec"] for name, item in found.items() if item is not None},
         leaving=[name for name, item in found.items() if item is not None and deleting(item) and not made],

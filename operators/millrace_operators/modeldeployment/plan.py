@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from millrace_core.api.modeldeployment import Scaling
 from millrace_operators.modeldeployment.scaler import replicas
@@ -45,6 +46,26 @@ class Revision:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What a strategy of its own asks of the plan.
+
+    Attributes:
+        waits: whether the target may not take the traffic from another revision yet, whole or not.
+        parked: whether the target has no pods.
+        warm: other revisions that keep their pods as they are.
+        serve: a revision that serves from now on, if it can; empty: none.
+    """
+
+    waits: bool = False
+    parked: bool = False
+    warm: frozenset[str] = frozenset()
+    serve: str = ""
+
+
+NO_TERMS: Final = Terms()
+
+
+@dataclass(frozen=True)
 class RolloutPlan:
     """What to do.
 
@@ -54,6 +75,7 @@ class RolloutPlan:
         replicas: pods of the target and of the active revision, by name.
         delete: revisions that have to go.
         switched: whether ``active`` has just become the target.
+        whole: whether nothing is missing of the target.
     """
 
     target: str
@@ -61,6 +83,7 @@ class RolloutPlan:
     replicas: Mapping[str, int] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
     switched: bool = False
+    whole: bool = False
 
 
 def plan(
@@ -72,6 +95,7 @@ def plan(
     pinned: Collection[str],
     routed: Collection[str],
     held: bool = False,
+    terms: Terms = NO_TERMS,
 ) -> RolloutPlan:
     """The plan of a deployment.
 
@@ -83,19 +107,24 @@ def plan(
         routed: revisions that the live route leads to.
         held: whether the target's gates keep it from traffic. One that serves already goes on: to take it away would
             leave clients with nothing.
+        terms: of its strategy; a RollingUpdate has none.
     """
     held = held and target != recorded and target not in routed
     present = {revision.name: revision for revision in revisions}
-    able = {item.name for item in revisions if item.ready > 0 and item.alike and item.name in pinned}
+    able = able_to_serve(revisions, pinned)
     if held:
         able -= {target}
-    before = recorded if recorded in present else _newest(revisions, able)
+    before = recorded if recorded in present else _newest(revisions, able - {target}) or _newest(revisions, able)
+    before = terms.serve if terms.serve in able else before
     living = [present[name].replicas for name in {before, target} if name in present]
     wanted = replicas(scaling, *living) if scaling.min < scaling.max else scaling.min
-    active = target if target in able and _complete(present[target], present.get(before), wanted) else before
-    counts = {} if held else {target: wanted if target in {active, *pinned} else 1}
+    takes_over = target in able and _complete(present[target], present.get(before), wanted) and not terms.waits
+    active = target if takes_over else before
+    parked = held or (terms.parked and active != target)
+    counts = {} if parked else {target: wanted if target in {active, *pinned} else 1}
     if active and active != target:
         counts[active] = replicas(scaling, present[active].replicas)
+    counts |= {name: present[name].replicas for name in sorted(terms.warm) if name in present and name not in counts}
     keep = {*counts, active, *routed}
     return RolloutPlan(
         target=target,
@@ -103,13 +132,23 @@ def plan(
         replicas=counts,
         delete=tuple(sorted(name for name in present if name not in keep)),
         switched=active == target != recorded,
+        whole=target in able and _whole(present[target], wanted),
     )
+
+
+def able_to_serve(revisions: Sequence[Revision], pinned: Collection[str]) -> set[str]:
+    """Names of the revisions that have a ready pod, and of which it is known that all pods serve one model."""
+    return {item.name for item in revisions if item.ready > 0 and item.alike and item.name in pinned}
 
 
 def _complete(target: Revision, before: Revision | None, wanted: int) -> bool:
     """Whether nothing is missing when the target serves from now on: it is whole, or nothing else serves anyway."""
     if before is None or not before.serves or before == target:
         return True
+    return _whole(target, wanted)
+
+
+def _whole(target: Revision, wanted: int) -> bool:
     return target.current and target.ready >= target.replicas >= wanted
 
 

@@ -27,13 +27,16 @@ from millrace_kube.resources import (
     namespace_of,
 )
 from millrace_kube.writes import carry_out
+from millrace_operators.modeldeployment import blue_green
 from millrace_operators.modeldeployment.acceptance import objection
+from millrace_operators.modeldeployment.blue_green import Commanded, RolloutReport
+from millrace_operators.modeldeployment.command import BLUE_GREEN, CommandRequest
 from millrace_operators.modeldeployment.deletion import held_by
 from millrace_operators.modeldeployment.gate_job import UnknownChampion
 from millrace_operators.modeldeployment.gate_runs import read
 from millrace_operators.modeldeployment.gates import GateDecision, decide
 from millrace_operators.modeldeployment.observe import DeploymentObservation, observe, surroundings
-from millrace_operators.modeldeployment.plan import plan
+from millrace_operators.modeldeployment.plan import NO_TERMS, RolloutPlan, able_to_serve, plan
 from millrace_operators.modeldeployment.pods import Failure
 from millrace_operators.modeldeployment.writes import leaving, report, unaccepted, writes
 from millrace_operators.platform import Platform
@@ -71,7 +74,12 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         observed.spec,
         surroundings(cluster.cache, document, foreign, made=observed.made, lake=bool(platform.lake_uri)),
     )
-    gated = _gated(observed, cluster.now(), accepted=problem is None)
+    now = cluster.now()
+    gated = _gated(observed, now, accepted=problem is None)
+    commanded = _commanded(observed, now)
+    if commanded is not None and commanded.refusal is not None:
+        observed = replace(observed, request=CommandRequest(refusal=commanded.refusal))
+    target = observed.target.name
     planned = plan(
         observed.target.name,
         observed.revisions,
@@ -80,17 +88,38 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         pinned=observed.pins,
         routed=observed.routed,
         held=not gated.opens,
+        terms=blue_green.terms(commanded, target, observed.recorded, now) if commanded else NO_TERMS,
     )
+    rollout = _rollout(observed, planned, commanded, now)
     refused = await carry_out(
         cluster,
         writes(platform, observed, planned, gated, accepted=problem is None),
-        lambda refused: report(observed, planned, gated, problem or refused, cluster.now()),
+        lambda refused: report(observed, planned, gated, rollout, problem or refused, cluster.now()),
     )
     # No watch reports a Service of somebody else either.
     waits = [REFUSED_SECONDS] if foreign or refused is not None else []
-    if gated.wake is not None:
-        waits.append(max(0.0, (gated.wake - cluster.now()).total_seconds()))
+    wakes = [gated.wake, rollout.wake if rollout else None]
+    waits += [max(0.0, (wake - cluster.now()).total_seconds()) for wake in wakes if wake is not None]
     return Requeue(min(waits)) if waits else None
+
+
+def _commanded(observed: DeploymentObservation, now: datetime) -> Commanded | None:
+    """What is remembered of a BlueGreen rollout, and what a command makes of it; None: the strategy is another one."""
+    rollout, target = observed.spec.rollout, observed.target.name
+    if rollout is None or rollout.strategy != BLUE_GREEN:
+        return None
+    state = blue_green.current(blue_green.remembered(observed.status), target, now)
+    able = able_to_serve(observed.revisions, observed.pins)
+    return blue_green.obey(observed.request.verb, rollout, state, target, observed.recorded, able, now)
+
+
+def _rollout(
+    observed: DeploymentObservation, planned: RolloutPlan, commanded: Commanded | None, now: datetime
+) -> RolloutReport | None:
+    if commanded is None:
+        return None
+    url = blue_green.preview_url(service_of(observed.document), namespace_of(observed.document))
+    return blue_green.report(commanded, planned, observed.recorded, url, now)
 
 
 def _gated(observed: DeploymentObservation, now: datetime, *, accepted: bool) -> GateDecision:

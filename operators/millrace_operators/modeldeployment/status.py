@@ -16,8 +16,9 @@ from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.identity.model_version import model_version
 from millrace_kube.resources import Object, annotations_of, namespace_of
 from millrace_operators.compute import memory_limits
-from millrace_operators.modeldeployment import device, pods, scalers
-from millrace_operators.modeldeployment.command import RESTART, RUN_GATES, SKIP_GATES
+from millrace_operators.modeldeployment import blue_green, device, pods, scalers
+from millrace_operators.modeldeployment.blue_green import RolloutReport
+from millrace_operators.modeldeployment.command import PROMOTE, RESTART, ROLLBACK, RUN_GATES, SKIP_GATES
 from millrace_operators.modeldeployment.gate_conditions import gates_passed
 from millrace_operators.modeldeployment.gates import GateDecision
 from millrace_operators.modeldeployment.observe import DeploymentObservation
@@ -51,6 +52,8 @@ _RESULTS: Final = {
     RUN_GATES: "the revision {} is judged again",
     SKIP_GATES: "the revision {} is let through its gates",
 }
+# Phases of a rollout whose revision is not held up by anything but the rollout itself.
+_WAITING: Final = (blue_green.PREVIEWING, blue_green.AWAITING_PROMOTION, blue_green.ROLLED_BACK)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,12 @@ class RolloutState:
     pin: Pin | None
     failure: Failure | None
     gated: GateDecision = field(default_factory=GateDecision)
+    rollout: RolloutReport | None = None
+
+    @property
+    def waiting(self) -> RolloutReport | None:
+        """The rollout, where it is that alone which keeps the wanted revision from serving."""
+        return self.rollout if self.rollout is not None and self.rollout.phase in _WAITING else None
 
     @property
     def held(self) -> bool:
@@ -78,6 +87,7 @@ def status(
     observed: DeploymentObservation,
     plan: RolloutPlan,
     gated: GateDecision,
+    rollout: RolloutReport | None,
     problem: MillraceError | None,
     now: datetime,
 ) -> dict[str, Any]:
@@ -85,9 +95,10 @@ def status(
 
     Args:
         gated: what becomes of the gates.
+        rollout: what becomes of a BlueGreen rollout; None: the strategy is another one.
         problem: why the spec, or a child made from it, is not accepted; None: it is.
     """
-    state = _state(observed, plan, gated)
+    state = _state(observed, plan, gated, rollout)
     shown = state.serving or state.wanted
     observations = _conditions(observed, state, problem)
     generation = observed.document["metadata"]["generation"]
@@ -102,7 +113,8 @@ def status(
         "selector": f"{names.DEPLOYMENT}={observed.name},{names.REVISION}={shown.name}" if shown else None,
         "device": shown.device if shown else None,
         "gates": gated.record,
-        **_commands(observed, made=observed.made or problem is None),
+        "rollout": rollout.document() if rollout else None,
+        **_commands(observed, rollout, made=observed.made or problem is None),
         "conditions": conditions.settle(
             observed.status.get("conditions"), observations, generation=generation, now=now
         ),
@@ -121,7 +133,9 @@ def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, A
     return {**before, "observedGeneration": generation, "conditions": settled}
 
 
-def _state(observed: DeploymentObservation, plan: RolloutPlan, gated: GateDecision) -> RolloutState:
+def _state(
+    observed: DeploymentObservation, plan: RolloutPlan, gated: GateDecision, rollout: RolloutReport | None
+) -> RolloutState:
     revisions = {revision.name: revision for revision in observed.revisions}
     of_target = observed.pods.get(plan.target, ())
     deployment = observed.deployments.get(plan.target)
@@ -131,6 +145,7 @@ def _state(observed: DeploymentObservation, plan: RolloutPlan, gated: GateDecisi
         pin=observed.pins.get(plan.target),
         failure=pods.failure(of_target, memory_limits(deployment)) or _of_deployment(deployment),
         gated=gated,
+        rollout=rollout,
     )
 
 
@@ -187,12 +202,7 @@ def _available(observed: DeploymentObservation, state: RolloutState, *, refused:
         if crashes := pods.crashes(observed.pods.get(serving.name, ()), memory):
             message += f"; {crashes}"
         if state.switching:
-            waits = "is not ready yet"
-            if refused and state.wanted is None:
-                waits = "is not made while Accepted is False"
-            elif state.held:
-                waits = "is held by its gates"
-            message += f"; the revision that the spec asks for {waits}"
+            message += f"; the revision that the spec asks for {_waits(state, refused=refused)}"
         return condition(conditions.AVAILABLE, True, SERVING, message)
     if state.failure is not None:
         return condition(conditions.AVAILABLE, False, state.failure.reason, state.failure.message)
@@ -205,6 +215,15 @@ def _available(observed: DeploymentObservation, state: RolloutState, *, refused:
     doing = pods.starting(observed.pods.get(observed.target.name, ()))
     message = f"pods are starting: {doing}{_HOW_FAR}" if doing else "pods are starting"
     return condition(conditions.AVAILABLE, None, STARTING, message)
+
+
+def _waits(state: RolloutState, *, refused: bool) -> str:
+    """What keeps the wanted revision from serving."""
+    if refused and state.wanted is None:
+        return "is not made while Accepted is False"
+    if state.held:
+        return "is held by its gates"
+    return "does not have the traffic" if state.waiting else "is not ready yet"
 
 
 def _where(observed: DeploymentObservation) -> str:
@@ -221,6 +240,9 @@ def _cpu(observed: DeploymentObservation) -> bool:
 
 def _rollout(observed: DeploymentObservation, state: RolloutState) -> list[ConditionDict]:
     """What stands between availability and all that the spec asks for; it has no condition of its own."""
+    if state.switching and (waiting := state.waiting) is not None:
+        holds = False if waiting.phase == blue_green.ROLLED_BACK else None
+        return [condition(ROLLING_OUT, holds, waiting.phase, waiting.message)]
     if state.switching:
         if state.failure is not None:
             return [condition(ROLLING_OUT, False, state.failure.reason, state.failure.message)]
@@ -246,12 +268,14 @@ def _template_current(observed: DeploymentObservation) -> ConditionDict:
     return condition(conditions.TEMPLATE_CURRENT, False, OLDER_TEMPLATE, message)
 
 
-def _commands(observed: DeploymentObservation, *, made: bool) -> dict[str, Any]:
+def _commands(observed: DeploymentObservation, rollout: RolloutReport | None, *, made: bool) -> dict[str, Any]:
     """The last handled command; ``made`` says whether the target is kept now."""
     request = observed.request
     if request.refusal is not None:
         text = annotations_of(observed.document).get(COMMAND_ANNOTATION, "")
         return {"handledCommand": recorded(text), "commandResult": str(request.refusal)}
+    if request.verb in (PROMOTE, ROLLBACK) and rollout is not None:
+        return {"handledCommand": request.text, "commandResult": rollout.result}
     if request.text and made:
         return {"handledCommand": request.text, "commandResult": _RESULTS[request.verb].format(observed.target.name)}
     return {key: observed.status.get(key) for key in ("handledCommand", "commandResult")}

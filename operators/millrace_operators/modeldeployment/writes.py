@@ -26,7 +26,8 @@ from millrace_kube.resources import (
     resource_of,
 )
 from millrace_kube.writes import AddFinalizer, Apply, Delete, InOrder, RemoveFinalizer, Write, WriteStatus
-from millrace_operators.modeldeployment import desired, scaler
+from millrace_operators.modeldeployment import blue_green, desired, scaler
+from millrace_operators.modeldeployment.blue_green import RolloutReport
 from millrace_operators.modeldeployment.gate_conditions import LET_THROUGH
 from millrace_operators.modeldeployment.gate_job import UnknownChampion, gate_job
 from millrace_operators.modeldeployment.gates import SKIPPED, GateDecision
@@ -67,16 +68,19 @@ def report(
     observed: DeploymentObservation,
     planned: RolloutPlan,
     gated: GateDecision,
+    rollout: RolloutReport | None,
     problem: MillraceError | None,
     now: datetime,
 ) -> list[Write]:
     """The status, and the Events of what it holds.
 
     Args:
+        rollout: what becomes of a BlueGreen rollout; None: the strategy is another one.
         problem: what speaks against the spec, else the first refusal of a child.
     """
-    written = status(observed, planned, gated, problem, now)
-    return [WriteStatus(observed.document, written, events=tuple(_of_the_status(observed, planned, gated)))]
+    written = status(observed, planned, gated, rollout, problem, now)
+    told = [*_of_the_status(observed, planned, gated), *_of_the_rollout(observed, planned, rollout)]
+    return [WriteStatus(observed.document, written, events=tuple(told))]
 
 
 def unaccepted(document: Object, error: RejectError, now: datetime) -> list[Write]:
@@ -201,6 +205,18 @@ def _replaced_pods(observed: DeploymentObservation) -> list[Emit]:
         for revision, pin in observed.pins.items()
         for pod in pin.strangers
     ]
+
+
+def _of_the_rollout(observed: DeploymentObservation, planned: RolloutPlan, rollout: RolloutReport | None) -> list[Emit]:
+    """Each phase that it comes to, but the first, and the one of which the condition Ready tells."""
+    before = (observed.status.get("rollout") or {}).get("phase")
+    silent = (before, blue_green.STARTING, blue_green.ROLLED_BACK)
+    if rollout is None or rollout.phase in silent:
+        return []
+    if rollout.phase == blue_green.COMPLETE and before != blue_green.KEEPING_PREVIOUS:
+        return []
+    identity = [rollout.phase, planned.target, planned.active, observed.status.get("handledCommand")]
+    return [Emit(observed.document, "Normal", rollout.phase, rollout.message, identity=identity)]
 
 
 def _of_the_status(observed: DeploymentObservation, planned: RolloutPlan, gated: GateDecision) -> list[Emit]:

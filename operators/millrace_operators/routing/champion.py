@@ -19,6 +19,7 @@ from millrace_operators.routing.state import (
     DEFAULT_SETTLE_SECONDS,
     Champion,
     DesiredRoute,
+    Previewed,
     RouteObservation,
     RouteTarget,
     Split,
@@ -28,18 +29,34 @@ from millrace_operators.routing.state import (
 def desired_route(observation: RouteObservation, split: Split | None) -> DesiredRoute:
     """What the route should be while an Experiment asks for ``split``; None: none has a part in it."""
     champion = elect(observation.live.champion, observation.targets, split, observation.unknown)
+    pointed = candidate(champion, observation.targets)
     return DesiredRoute(
         service=observation.service,
         namespace=observation.namespace,
         targets=observation.targets,
         champion=champion,
-        pointed=candidate(champion, observation.targets),
+        pointed=pointed,
         split=split,
         settle=split.settle if split else DEFAULT_SETTLE_SECONDS,
         roots=tuple(root.name for root in observation.roots),
         unknown=observation.unknown,
         resilience=observation.resilience,
+        previewed=previewed(split, pointed, observation.targets),
     )
+
+
+def previewed(split: Split | None, pointed: RouteTarget | None, targets: Sequence[RouteTarget]) -> Previewed | None:
+    """What is previewed behind the service: a running Experiment's challenger, else a revision that is to take over.
+
+    There is one name for it, so of several deployments with such a revision the champion's goes first, then the oldest.
+    """
+    if split is not None and split.preview:
+        return next(
+            (Previewed(target.name, target.revision) for target in targets if target.name == split.preview), None
+        )
+    found = [target for target in targets if target.preview and not target.deleting]
+    first = min(found, key=lambda target: (target != pointed, target.age_order), default=None)
+    return Previewed(first.name, first.preview) if first is not None else None
 
 
 def elect(

@@ -42,17 +42,21 @@ def route_changes(desired: DesiredRoute, wanted: ComparedRoute | None, live: Liv
         return RouteChanges(programmed=False, settled=False, waits_for=tuple(sorted(desired.unknown)))
     if wanted is None:
         return RouteChanges(delete=live.objects, settled=not live.objects)
-    services: tuple[Object, ...] = wanted.services
+    services: tuple[Object, ...] = (*wanted.services, *([wanted.preview] if wanted.preview else ()))
+    gone = (live.preview,) if live.preview and not wanted.preview else ()
     if all(target.deleting for target in desired.targets):
         # Nothing is made anew for a service that goes: its namespace may refuse it.
-        services = tuple(item for item, held in zip(services, (live.arms, live.stable), strict=True) if held)
+        kept = zip(wanted.services, (live.arms, live.stable), strict=True)
+        services = tuple(item for item, held in kept if held)
+        gone = (live.preview,) if live.preview else ()
         if live.virtual is None or (live.mesh and live.rule is None):
-            return RouteChanges(apply=services)
+            return RouteChanges(apply=services, delete=gone)
     settle = timedelta(seconds=desired.settle)
     changes, planned = _with_subsets(wanted, settle, live, now) if live.mesh else _without_subsets(wanted.route, live)
     return replace(
         changes,
         apply=(*services, *(_stamped(of, now, changed=changed) for of, changed in planned)),
+        delete=gone,
         rewritten=tuple(f"{of.item['kind']} {of.item['metadata']['name']}" for of, _ in planned if of.edited),
     )
 

@@ -24,6 +24,7 @@ def compared(wanted: RouteObjects | None, live: LiveRoute) -> ComparedRoute | No
         rule=_compared(wanted.rule, live.rule, live.rule_notes),
         transition=_compared(wanted.transition, live.rule, live.rule_notes),
         needed=wanted.needed,
+        preview=wanted.preview,
     )
 
 

@@ -1,4 +1,4 @@
-"""The four objects of a service's route, built from values alone.
+"""The objects of a service's route, built from values alone.
 
 The VirtualService follows Istio's networking API; its rules stand in order: overrides, the assigned arm, the weighted
 split. A share of zero is left out, as Istio reads an absent weight differently for one destination and for several.
@@ -27,6 +27,7 @@ from millrace_operators.routing.state import (
     HeaderRule,
     LiveRoute,
     Object,
+    Previewed,
     RouteObjects,
     RouteTarget,
     Split,
@@ -35,6 +36,7 @@ from millrace_operators.routing.state import (
 ISTIO: Final = "networking.istio.io/v1"
 COMPONENT: Final = "app.kubernetes.io/component"
 ARMS_COMPONENT: Final = "arms"
+PREVIEW_COMPONENT: Final = "preview"
 
 # No revision has this name.
 _NOT_YET: Final = "none"
@@ -68,6 +70,7 @@ def route_objects(desired: DesiredRoute, live: LiveRoute) -> RouteObjects | None
         rule=destination_rule(*place, _labelled(desired, needed, live.subsets), policy),
         transition=destination_rule(*place, _labelled(desired, needed | live.subsets.keys(), live.subsets), policy),
         needed=needed,
+        preview=preview_service(*place, desired.previewed) if desired.previewed else None,
     )
 
 
@@ -104,6 +107,12 @@ def stable_service(
     if annotations:
         built["metadata"]["annotations"] = annotations
     return built
+
+
+def preview_service(service: str, namespace: str, targets: Sequence[RouteTarget], previewed: Previewed) -> Object:
+    """Where people try what is to take the traffic next: pods that the stable Service does not lead to."""
+    labels = {names.DEPLOYMENT: previewed.deployment, names.REVISION: previewed.revision or _NOT_YET}
+    return _service(names.preview_service(service), service, namespace, targets, PREVIEW_COMPONENT, labels)
 
 
 def arms_service(service: str, namespace: str, targets: Sequence[RouteTarget]) -> Object:

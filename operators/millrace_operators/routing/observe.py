@@ -18,6 +18,7 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
+from millrace_operators.routing.desired import COMPONENT, PREVIEW_COMPONENT
 from millrace_operators.routing.state import (
     CHANGED_AT,
     CONTENDERS,
@@ -41,13 +42,14 @@ def read_live(
     arms: Object | None = None,
     rule: Object | None = None,
     virtual: Object | None = None,
+    preview: Object | None = None,
     mesh: bool = True,
     now: datetime,
 ) -> LiveRoute:
     """The route that these objects make; a VirtualService of somebody else's is no part of it."""
     ours = virtual if virtual is not None and _ours(virtual) else None
     champion = recorded_champion(stable)
-    objects = [item for item in (stable, arms, rule, ours) if item is not None]
+    objects = [item for item in (stable, arms, rule, ours, preview) if item is not None]
     owners = {owner["name"] for item in objects for owner in item["metadata"].get("ownerReferences") or ()}
     notes = [_read_notes(rule), _read_notes(ours)]
     ends = [one.rewritten_at[-FIGHT_EDITS] + FIGHT_WINDOW for one in notes if len(one.rewritten_at) >= FIGHT_EDITS]
@@ -64,6 +66,7 @@ def read_live(
         rule_notes=notes[0],
         virtual_notes=notes[1],
         calm_at=max((end for end in ends if now < end), default=None),
+        preview=preview,
     )
 
 
@@ -95,6 +98,12 @@ def recorded_champion(stable: Object | None) -> Champion:
     return Champion(notes.get(names.CHAMPION, ""), tuple(contenders.split(",")) if contenders else ())
 
 
+def preview_of(found: Object | None, service: str) -> Object | None:
+    """The Service under the name of a service's preview, unless it is another service's own."""
+    mine = found is not None and labels_of(found).get(names.SERVICE) == service
+    return found if mine and labels_of(found or {}).get(COMPONENT) == PREVIEW_COMPONENT else None
+
+
 def targets(deployments: Iterable[Object], service: str) -> list[RouteTarget]:
     """The deployments of a service, oldest first."""
     found = [target(item) for item in deployments if service_of(item) == service]
@@ -113,6 +122,7 @@ def target(deployment: Object) -> RouteTarget:
         ready=bool(status.get("revision")) and (status.get("replicas") or {}).get("ready", 0) > 0,
         deleting=deleting(deployment),
         waits=_waits(deployment),
+        preview=(status.get("rollout") or {}).get("preview") or "",
     )
 
 

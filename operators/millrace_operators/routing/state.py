@@ -48,6 +48,7 @@ class RouteTarget:
         ready: whether the active revision has a ready pod.
         deleting: whether its deletion has begun.
         waits: how long a request may wait in its pods for its turn, in seconds.
+        preview: its revision that is previewed; empty: none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class RouteTarget:
     ready: bool = False
     deleting: bool = False
     waits: float = 1.0
+    preview: str = ""
 
     @property
     def age_order(self) -> tuple[str, str]:
@@ -86,6 +88,7 @@ class Split:
         arms: all deployments of the Experiment: their subsets stay while it runs, whatever their weights.
         settle: seconds that a change takes to reach every proxy.
         final: whether it is decided, and all traffic goes to the champion.
+        preview: the deployment that is previewed; empty: none.
     """
 
     experiment: str
@@ -95,6 +98,7 @@ class Split:
     arms: tuple[str, ...] = ()
     settle: float = DEFAULT_SETTLE_SECONDS
     final: bool = False
+    preview: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class RouteNotes:
 
 @dataclass(frozen=True)
 class LiveRoute:
-    """The four objects as they are, None where absent, and what is noted at them.
+    """The objects as they are, None where absent, and what is noted at them.
 
     Attributes:
         mesh: whether both of the mesh's kinds are served.
@@ -139,11 +143,20 @@ class LiveRoute:
     rule_notes: RouteNotes = RouteNotes()
     virtual_notes: RouteNotes = RouteNotes()
     calm_at: datetime | None = None
+    preview: Object | None = None
 
     @property
     def objects(self) -> tuple[Object, ...]:
         """Those that exist, in the order in which they are taken away: the route before what it points at."""
-        return tuple(item for item in (self.virtual, self.rule, self.arms, self.stable) if item is not None)
+        found = (self.virtual, self.rule, self.preview, self.arms, self.stable)
+        return tuple(item for item in found if item is not None)
+
+
+class Previewed(NamedTuple):
+    """What the preview Service leads to: a revision of a ModelDeployment."""
+
+    deployment: str
+    revision: str
 
 
 class RootVirtualService(NamedTuple):
@@ -190,6 +203,7 @@ class DesiredRoute:
         settle: seconds that a change takes to reach every proxy.
         unknown: deployments that are not among ``targets`` and may exist all the same.
         resilience: what proxies do where a pod fails.
+        previewed: what the preview Service leads to; None: there is none.
     """
 
     service: str
@@ -202,6 +216,7 @@ class DesiredRoute:
     roots: tuple[str, ...] = ()
     unknown: frozenset[str] = frozenset()
     resilience: Resilience = field(default_factory=Resilience)
+    previewed: Previewed | None = None
 
     @property
     def try_seconds(self) -> float:
@@ -219,6 +234,7 @@ class RouteObjects:
         rule: the DestinationRule with the subsets that are needed.
         transition: the same with those that are there beside them, until no proxy points at them.
         needed: names of the subsets that are needed.
+        preview: the Service of what is previewed; None: nothing is.
     """
 
     services: tuple[Object, Object]
@@ -226,6 +242,7 @@ class RouteObjects:
     rule: Object
     transition: Object
     needed: frozenset[str]
+    preview: Object | None = None
 
 
 @dataclass(frozen=True)
@@ -256,6 +273,7 @@ class ComparedRoute:
     rule: ComparedObject
     transition: ComparedObject
     needed: frozenset[str]
+    preview: Object | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,13 @@ from millrace_operators.routing.state import RouteChanges, RouteObservation, Rou
 from tests.operators.routing.applying import applied, next_changes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-FIELDS = {("Service", "shop"): "stable", ("Service", "shop-arms"): "arms", ("DestinationRule", "shop"): "rule"}
+FIELDS = {
+    ("Service", "shop"): "stable",
+    ("Service", "shop-arms"): "arms",
+    ("Service", "shop-preview"): "preview",
+    ("DestinationRule", "shop"): "rule",
+}
+HELD = ("stable", "arms", "rule", "virtual", "preview")
 
 
 def target(name: str, *, ready: bool = True) -> RouteTarget:
@@ -178,7 +184,9 @@ class Life:
         return changes.again_at
 
     def _write(self, changes: RouteChanges) -> None:
-        held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
+        held = {name: getattr(self.live, name) for name in HELD}
+        for item in changes.delete:
+            held[FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual")] = None
         for item in changes.apply:
             field = FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual")
             held[field], self._last[field] = applied(held[field], item, self._last.get(field)), copy.deepcopy(item)
@@ -186,7 +194,7 @@ class Life:
 
     def _look(self, written: dict[str, Any] | None = None) -> None:
         """Reads the route as it is now."""
-        held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
+        held = {name: getattr(self.live, name) for name in HELD}
         self.live = read_live(**{**held, **(written or {})}, mesh=self.live.mesh, now=self.now)
 
     def _note(self) -> None:

@@ -116,6 +116,61 @@ async def test_a_canary_from_its_start_to_its_promotion_and_deletion(world: Worl
 
 
 @pytest.mark.slow
+async def test_a_blue_green_of_two_deployments_from_its_preview_to_its_promotion(world: World, faults: Faults) -> None:
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, OLD, "shop").build())
+    await world.settle()
+    champion, challenger = "v1", "v2"
+    times = {"previewFor": "1m", "keepFor": "1m"}
+
+    async def chapter() -> list[Object]:
+        nonlocal champion, challenger
+        built = builders.canary("flip", "shop", champion, challenger, []).without("spec.steps")
+        world.apply(built.having("spec.type", "BlueGreen").having("spec.blueGreen", times).build())
+        await world.settle()
+        status = world.status(EXP, "flip")
+        weights = [epoch["weights"]["challenger"] for epoch in status["epochs"]]
+        assert (status["phase"], weights) == ("Succeeded", [0, 100])
+        world.delete(EXP, "flip")
+        await world.settle()
+        champion, challenger = challenger, champion
+        assert world.status(MD, champion)["champion"] is True
+        return left(world)
+
+    await killed_at_every_write(world, faults, chapter, 15)
+
+
+@pytest.mark.slow
+async def test_revisions_that_flip_are_rolled_back_and_flip_again(world: World, faults: Faults) -> None:
+    rollout = {"strategy": "BlueGreen", "blueGreen": {"previewFor": "1m", "keepFor": "10m"}}
+
+    def model(uri: str, command: str) -> Object:
+        built = builders.model_deployment("m", uri, "shop").having("spec.rollout", rollout)
+        return built.having("metadata.annotations", {"millrace.dev/command": command}).build()
+
+    world.apply(builders.model_deployment("m", OLD, "shop").having("spec.rollout", rollout).build())
+    await world.settle()
+    turn = 0
+
+    async def chapter() -> list[Object]:
+        nonlocal turn
+        turn += 1
+        uri = NEW if turn % 2 else OLD
+        before = world.status(MD, "m")["revision"]
+        for command, phase in (("", "KeepingPrevious"), (":rollback", "RolledBack"), (":promote", "KeepingPrevious")):
+            world.apply(model(uri, f"{turn % 2}{command}" if command else ""))
+            await world.settle(horizon=timedelta(minutes=2))
+            status = world.status(MD, "m")
+            assert status["rollout"]["phase"] == phase, status["rollout"]
+            assert (status["revision"] == before) == (phase == "RolledBack")
+        await world.settle()
+        assert world.status(MD, "m")["rollout"]["phase"] == "Complete"
+        return left(world)
+
+    await killed_at_every_write(world, faults, chapter, 15)
+
+
+@pytest.mark.slow
 async def test_a_canary_that_its_guardrail_takes_back(world: World, faults: Faults) -> None:
     """Prometheus is a real server, whose answer is harm from the second step on."""
 

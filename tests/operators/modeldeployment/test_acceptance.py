@@ -53,6 +53,9 @@ def test_features_that_are_not_online_cannot_be_served() -> None:
 def test_a_service_whose_name_needs_the_same_objects_as_an_older_ones_is_refused() -> None:
     assert "'shop-arms'" in said(spec(service="shop-arms"), Surroundings(VIEWS, older=["shop"]))
     assert "'shop-arms'" in said(spec(service="shop"), Surroundings(VIEWS, older=["shop-arms"]))
+    text = said(spec(service="shop-preview"), Surroundings(VIEWS, older=["shop"]))
+    assert "'shop-preview'" in text
+    assert "does not end in -preview" in text
     assert said(spec(service="shop"), Surroundings(VIEWS, older=["shop", "other-arms"])) == ""
 
 

@@ -91,7 +91,7 @@ def test_the_old_revision_goes_when_no_route_leads_to_it() -> None:
 
 def test_a_failing_revision_goes_when_the_spec_changes_back() -> None:
     assert plan("m-old", [old(), new(0)], "m-old", ONE, routed=("m-old",)) == RolloutPlan(
-        "m-old", "m-old", {"m-old": 1}, ("m-new",)
+        "m-old", "m-old", {"m-old": 1}, ("m-new",), whole=True
     )
 
 

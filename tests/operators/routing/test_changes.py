@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_kube.resources import Object
-from millrace_operators.routing.champion import candidate
+from millrace_operators.routing.champion import candidate, previewed
 from millrace_operators.routing.observe import read_live
 from millrace_operators.routing.state import (
     FIGHT_WINDOW,
@@ -22,6 +22,7 @@ from millrace_operators.routing.state import (
     DesiredRoute,
     HeaderRule,
     LiveRoute,
+    Previewed,
     RouteChanges,
     RouteTarget,
     Split,
@@ -59,6 +60,7 @@ class World:
             "arms": self.live.arms,
             "rule": self.live.rule,
             "virtual": self.live.virtual,
+            "preview": self.live.preview,
         }
         for item in planned.apply:
             field = field_of(item)
@@ -72,7 +74,7 @@ class World:
 
     def look(self, **written: Any) -> None:
         """Reads the route as it is now."""
-        held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
+        held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual", "preview")}
         self.live = read_live(**{**held, **written}, mesh=self.live.mesh, now=self.now)
 
     def calm_at(self, now: datetime) -> datetime | None:
@@ -110,7 +112,8 @@ class World:
 
 def field_of(item: dict[str, Any]) -> str:
     if item["kind"] == "Service":
-        return "arms" if item["metadata"]["name"].endswith("-arms") else "stable"
+        ends = {"shop-arms": "arms", "shop-preview": "preview"}
+        return ends.get(item["metadata"]["name"], "stable")
     return {"DestinationRule": "rule", "VirtualService": "virtual"}[item["kind"]]
 
 
@@ -404,3 +407,34 @@ def test_rules_that_somebody_deleted_come_back_at_once_since_the_route_points_at
     world.look(rule=None)
     world.turn(wanted(HALF))
     assert world.known() == world.pointed() == {"v1", "v2"}
+
+
+def test_a_preview_comes_with_what_is_previewed_and_goes_with_it_and_moves_no_subset() -> None:
+    world, previewing = World(), (replace(V1, preview="v1-dddddddd"), V2)
+    world.until_settled(wanted())
+    before = (world.live.rule, world.live.virtual)
+    world.until_settled(replace(wanted(targets=previewing), previewed=previewed(None, previewing[0], previewing)))
+    assert world.live.preview is not None
+    assert world.live.preview["spec"]["selector"]["millrace.dev/revision"] == "v1-dddddddd"
+    assert (world.live.rule, world.live.virtual) == before
+    planned = world.turn(wanted())
+    assert [item["metadata"]["name"] for item in planned.delete] == ["shop-preview"]
+    assert world.live.preview is None
+    assert (world.live.rule, world.live.virtual) == before
+
+
+def test_a_preview_goes_before_what_everything_leads_to_and_is_not_made_for_a_service_that_goes() -> None:
+    world, previewing = World(), replace(V1, preview="v1-dddddddd")
+    want = replace(wanted(targets=(previewing,)), previewed=Previewed("v1", "v1-dddddddd"))
+    world.until_settled(want)
+    planned = world.turn(replace(want, targets=(replace(previewing, deleting=True),), previewed=None))
+    assert [item["metadata"]["name"] for item in planned.delete] == ["shop-preview"]
+
+
+def test_of_several_previews_an_experiments_goes_first_then_the_champions_then_the_oldest() -> None:
+    one, two, three = V1, replace(V2, preview="v2-dddddddd"), replace(V3, preview="v3-eeeeeeee")
+    assert previewed(None, one, (one, two, three)) == Previewed("v2", "v2-dddddddd")
+    assert previewed(None, three, (one, two, three)) == Previewed("v3", "v3-eeeeeeee")
+    flip = replace(HALF, preview="v2")
+    assert previewed(flip, one, (one, two, three)) == Previewed("v2", V2.revision)
+    assert previewed(None, one, (one, replace(two, deleting=True))) is None

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from millrace_operators.routing.state import Champion, DesiredRoute, HeaderRule, LiveRoute, RouteTarget, Split
+from millrace_operators.routing.state import (
+    Champion,
+    DesiredRoute,
+    HeaderRule,
+    LiveRoute,
+    Previewed,
+    RouteTarget,
+    Split,
+)
 from tests.operators import golden
 from tests.operators.routing.applying import next_changes
 
@@ -36,6 +44,16 @@ CASES: dict[str, DesiredRoute] = {
     "split": DesiredRoute("recommendation", "recsys", (V1, V2), Champion("recommendation-v1"), V1, SPLIT, 5),
     "delegate": DesiredRoute(
         "recommendation", "recsys", (V1,), Champion("recommendation-v1"), V1, None, 5, roots=("shop",)
+    ),
+    "preview": DesiredRoute(
+        "recommendation",
+        "recsys",
+        (V1,),
+        Champion("recommendation-v1"),
+        V1,
+        None,
+        5,
+        previewed=Previewed("recommendation-v1", "recommendation-v1-4e5f6a7b"),
     ),
 }
 

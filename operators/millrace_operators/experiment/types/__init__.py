@@ -10,11 +10,13 @@ from typing import Final
 
 from millrace_operators.experiment.types.ab_test import ABTest
 from millrace_operators.experiment.types.base import ExperimentType
+from millrace_operators.experiment.types.blue_green import BlueGreen
 from millrace_operators.experiment.types.canary import Canary
 
 TYPES: Final[dict[str, ExperimentType]] = {
     "ABTest": ABTest(),
     "Canary": Canary(),
+    "BlueGreen": BlueGreen(),
 }
 
 # Of a name that this release does not know: it holds what it has.

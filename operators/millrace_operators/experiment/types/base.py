@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from millrace_core.api.experiment import Experiment, ExperimentSpec, FrozenStep
+from millrace_core.api.experiment import Experiment, ExperimentSpec, ExperimentStatus, FrozenStep
 from millrace_operators.experiment.observation import Observation
 from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.facts.fact import FactRequest
@@ -25,10 +25,13 @@ class ExperimentType:
     Attributes:
         verdicts: looked at in order while it runs and its arms exist; the first that is not None wins.
         rolls_back_without_data: what becomes of it when a guardrail had no data for ``maxHold``; else it is paused.
+        asks_before_steps: where ``spec.onSuccess`` is Pause, whether a person is waited for before each further step
+            of the ramp; else after the last.
     """
 
     verdicts: ClassVar[tuple[OfType, ...]] = ()
     rolls_back_without_data: ClassVar[bool] = False
+    asks_before_steps: ClassVar[bool] = False
 
     def facts(self, experiment: Experiment) -> Sequence[FactRequest[Any]]:  # noqa: ARG002 for subclasses
         """What its verdicts have to know beside the cluster; they find it in ``observation.facts``."""
@@ -42,6 +45,14 @@ class ExperimentType:
 
     def winner_of_ramp(self, observation: Observation) -> str | None:  # noqa: ARG002 for subclasses
         """The arm that is promoted when the last step's hold is over; None: the split stays."""
+        return None
+
+    def previewed(self, spec: ExperimentSpec, status: ExperimentStatus) -> str | None:  # noqa: ARG002 for subclasses
+        """The arm that the preview Service leads to while traffic is split; None: none."""
+        return None
+
+    def promoted_by_command(self, observation: Observation, arm: str) -> Verdict | None:  # noqa: ARG002 for subclasses
+        """What a promote command leads to; None: the end, with all traffic at ``arm``."""
         return None
 
     def next_look(self, observation: Observation) -> datetime | None:  # noqa: ARG002 for subclasses
