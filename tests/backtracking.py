@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Final
@@ -36,7 +37,7 @@ class Search:
 
     def __init__(self, pattern: re.Pattern[Any], text: str) -> None:
         source = pattern.pattern.decode("latin-1") if isinstance(pattern.pattern, bytes) else pattern.pattern
-        self.nodes = list(parser.parse(source, pattern.flags))
+        self.nodes = _nodes(source, pattern.flags)
         self.flags = pattern.flags
         self.text = text
         self.steps = 0
@@ -165,6 +166,11 @@ class Search:
         }
         if held[what]:
             yield at
+
+
+@cache
+def _nodes(source: str, flags: int) -> list[Any]:
+    return list(parser.parse(source, flags))
 
 
 def steps(pattern: re.Pattern[Any], text: str, *, whole: bool) -> int:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from tests import made_once
 from tests.examples import load_profile
 
 E2E = "tests/e2e"
@@ -59,6 +60,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlatform:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Bytes by their length: what they hold may be of the moment, and workers have to collect the same tests."""
     return f"{len(val)}-bytes" if isinstance(val, bytes) and len(val) > _LONGEST_BYTES else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    made_once.keep_in(tmp_path_factory)
 
 
 @pytest.hookimpl(trylast=True)

@@ -17,7 +17,10 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from tests import made_once
+
 USER, PASSWORD, DATABASE = "millrace", "sesame", "shop"
+LOG_SIZE = "--innodb-log-file-size=16M"
 
 
 @dataclass
@@ -48,16 +51,20 @@ def mariadb_server() -> Iterator[MariaDb]:
     install, program = programs
     folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
     owner = ["--user=root"] if os.geteuid() == 0 else []
+
+    def initialize(data: Path) -> None:
+        made = ["--no-defaults", f"--datadir={data}", LOG_SIZE, "--auth-root-authentication-method=normal"]
+        subprocess.run([str(install), *made, "--skip-test-db", *owner], check=True, capture_output=True)
+
+    made_once.copy("mariadb", initialize, folder / "data")
     # The session's own zone is another than UTC, and its sort order another than that of bytes.
     options = [
         "--no-defaults",
         f"--datadir={folder}/data",
         "--innodb-flush-log-at-trx-commit=0",
-        "--innodb-log-file-size=16M",
+        LOG_SIZE,
         "--default-time-zone=+09:00",
     ]
-    made = [str(install), *options, "--auth-root-authentication-method=normal", "--skip-test-db", *owner]
-    subprocess.run(made, check=True, capture_output=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -17,7 +17,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests import made_once
+
 USER, PASSWORD, DATABASE = "millrace", "sesame", "postgres"
+# PostgreSQL refuses to run as root.
+OWNER = "nobody" if os.geteuid() == 0 else None
 ENVIRONMENT = {"PGUSER": USER, "PGPASSWORD": PASSWORD}
 
 
@@ -49,25 +53,15 @@ def postgres_server() -> Iterator[Postgres]:
     """Skips the test where the server is not installed."""
     programs = binaries()
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    # PostgreSQL refuses to run as root.
-    owner = "nobody" if os.geteuid() == 0 else None
+    if OWNER:
+        shutil.chown(folder, OWNER)
+    data = folder / "data"
+    made_once.copy("postgres", _initialize, data)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    secret = folder / "secret"
-    secret.write_text(PASSWORD)
-    if owner:
-        shutil.chown(folder, owner)
-        shutil.chown(secret, owner)
-    data = folder / "data"
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-U", USER, f"--pwfile={secret}", "-A", "scram-sha-256", "--no-sync"],
-        check=True,
-        capture_output=True,
-        user=owner,
-    )
     arguments = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-F"]
-    server = subprocess.Popen([programs / "postgres", *arguments], stderr=subprocess.DEVNULL, user=owner)
+    server = subprocess.Popen([programs / "postgres", *arguments], stderr=subprocess.DEVNULL, user=OWNER)
     try:
         ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "90"]
         while subprocess.run(ready, check=False).returncode:
@@ -78,3 +72,29 @@ def postgres_server() -> Iterator[Postgres]:
         server.send_signal(signal.SIGINT)  # "fast": does not wait for clients
         server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _initialize(data: Path) -> None:
+    if OWNER:
+        shutil.chown(data, OWNER)
+    with tempfile.NamedTemporaryFile("w") as secret:
+        secret.write(PASSWORD)
+        secret.flush()
+        if OWNER:
+            shutil.chown(secret.name, OWNER)
+        subprocess.run(
+            [
+                binaries() / "initdb",
+                "-D",
+                data,
+                "-U",
+                USER,
+                f"--pwfile={secret.name}",
+                "-A",
+                "scram-sha-256",
+                "--no-sync",
+            ],
+            check=True,
+            capture_output=True,
+            user=OWNER,
+        )

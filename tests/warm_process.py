@@ -39,6 +39,7 @@ LOADED: Mapping[tuple[str, ...], tuple[str, ...]] = {
         "millrace_local.commands.app",
         "typer.rich_utils",
     ),
+    ("tests.fuzz",): ("tests.fuzz.warmed",),
     ("",): (
         "millrace_services.gateway.app",
         "millrace_services.registry.app",

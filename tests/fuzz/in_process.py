@@ -58,6 +58,7 @@ class InProcess:
 
     def close(self) -> None:
         """Ends what the application needs."""
+        atexit.unregister(self.close)
         self.run(self._context.__aexit__(None, None, None))
         self._loop.close()
 

@@ -63,7 +63,7 @@ class RegistryRoutes:
     )
 
     def __init__(self) -> None:
-        self._registry = InProcess(_opened)
+        self._registry = InProcess(opened)
         for kind in KINDS:  # before each kind was told once, questions about it are answered by 503
             self._registry(b'PUT /v1/catalogue/%s%s{"items": []}' % (kind.encode(), _JSON))
 
@@ -75,7 +75,8 @@ class RegistryRoutes:
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[Application]:
+async def opened() -> AsyncIterator[Application]:
+    """A registry with nothing in it."""
     with tempfile.TemporaryDirectory() as folder:
         service = app.build(RegistrySettings(MILLRACE_DATABASE_URL=f"sqlite:///{Path(folder)}/registry.db"))
         async with service.running():

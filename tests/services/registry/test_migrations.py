@@ -22,6 +22,11 @@ assert app  # imports every table that there is
 UNNUMBERED = ("meta", "objects", "terms", "schemas", "runs", "datasets", "dataset_views")
 
 
+@pytest.fixture
+def database(new_database: Database) -> Database:
+    return new_database
+
+
 def url_of(database: Database) -> str:
     return database._url.render_as_string(hide_password=False)
 

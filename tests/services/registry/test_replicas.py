@@ -19,9 +19,9 @@ VIEW = feature_view("stats").having("metadata.namespace", "shop").build()
 
 
 @pytest.fixture
-def registries(start_service: StartService, postgres: str) -> Iterator[list[RunningService]]:
+def registries(start_service: StartService, without_tables: str) -> Iterator[list[RunningService]]:
     """Two that start at once over an empty database."""
-    settings = {"MILLRACE_DATABASE_URL": postgres}
+    settings = {"MILLRACE_DATABASE_URL": without_tables}
     started = [start_service("-m", "millrace_services.registry", listening=False, **settings) for _ in range(2)]
     for each in started:
         each.wait_listening(60)
@@ -30,11 +30,6 @@ def registries(start_service: StartService, postgres: str) -> Iterator[list[Runn
         if each.process.poll() is None:
             each.process.kill()
             each.exit_code()
-    engine = create_engine(postgres)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
 
 
 @contextmanager
