@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from millrace_local.stack import LocalStack
-from tests.e2e.kubectl import Kubectl
+from tests.e2e.kubectl import Kubectl, Proxy, proxy
 
 REPOSITORY = Path(__file__).parents[2]
 REAL_CRDS = REPOSITORY.parent / "shared" / "crds"
@@ -37,6 +37,7 @@ class ClusterUnderTest:
     kubeconfig: Path
     ingress_url: str
     store_url: str
+    looking: Proxy
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +53,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTes
     )
     stack.up(UP_SECONDS)
     try:
-        yield ClusterUnderTest(stack.kubeconfig, stack.ingress_url, stack.store_url)
+        with proxy(stack.kubeconfig) as looking:
+            yield ClusterUnderTest(stack.kubeconfig, stack.ingress_url, stack.store_url, looking)
     finally:
         stack.down()
 
@@ -60,7 +62,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTes
 @contextmanager
 def in_namespace(target: ClusterUnderTest) -> Iterator[Kubectl]:
     """kubectl in a fresh namespace, whose deletion begins afterwards."""
-    cluster = Kubectl(target.kubeconfig, f"e2e-{uuid.uuid4().hex[:8]}")
+    cluster = Kubectl(target.kubeconfig, f"e2e-{uuid.uuid4().hex[:8]}", target.looking)
     cluster.run("create", "namespace", cluster.namespace)
     try:
         yield cluster

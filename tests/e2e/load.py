@@ -20,7 +20,10 @@ CLIENT_SECONDS = 60.0  # longer than the mesh gives any request
 
 
 class Load:
-    """Inferences of ``features = [[1, 2]]`` over some connections without a pause, inside the ``with`` block.
+    """Inferences of ``features = [[1, 2]]`` over some connections, inside the ``with`` block.
+
+    Args:
+        pause: seconds from an answer to the next request of the same connection.
 
     Attributes:
         done: how many requests were answered or failed.
@@ -29,7 +32,7 @@ class Load:
         seconds: how long each request took.
     """
 
-    def __init__(self, ingress: str, service: str, namespace: str, connections: int) -> None:
+    def __init__(self, ingress: str, service: str, namespace: str, connections: int, pause: float = 0.0) -> None:
         url = urlsplit(ingress)
         self._address = (str(url.hostname), int(url.port or 80))
         body = json.dumps(INFER).encode()
@@ -38,6 +41,7 @@ class Load:
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode() + body
         self._connections = connections
+        self._pause = pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self.answers: Counter[float] = Counter()
@@ -76,6 +80,8 @@ class Load:
                         async with asyncio.timeout(CLIENT_SECONDS):
                             await self._ask(reader, writer)
                         self.seconds.append(time.perf_counter() - began)
+                        if self._pause:
+                            await asyncio.sleep(self._pause)
                 finally:
                     writer.close()
             except (OSError, EOFError, TimeoutError) as error:

@@ -71,17 +71,22 @@ class GrpcClient:
 
 
 class BackgroundLoad:
-    """Requests without a pause from one thread, inside the ``with`` block."""
+    """Requests from one thread, inside the ``with`` block.
 
-    def __init__(self, service: ServiceClient) -> None:
+    Args:
+        pause: seconds from an answer to the next request; without any it takes a core from what is waited for.
+    """
+
+    def __init__(self, service: ServiceClient, pause: float = 0.005) -> None:
         self._service = service
+        self._pause = pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.answers: Counter[float] = Counter()
         self.failures: list[str] = []
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause):
             try:
                 answer = self._service.infer()
             except httpx.HTTPError as error:

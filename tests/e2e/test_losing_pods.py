@@ -41,7 +41,7 @@ def test_pods_that_are_killed_or_stopped_or_replaced_cost_no_request(
     eventually(two_ready, 90)
     eventually(lambda: kubectl.get("virtualservice", "fraud")["spec"]["http"][0]["retries"]["attempts"] == 2)
     revision = kubectl.get("md", "fraud")["status"]["revision"]
-    load = Load(target.ingress_url, "fraud", kubectl.namespace, connections=4)
+    load = Load(target.ingress_url, "fraud", kubectl.namespace, connections=4, pause=0.005)
     with load:
         eventually(lambda: load.done > 100)
         killed, stopped = kubectl.list("pods", PODS)

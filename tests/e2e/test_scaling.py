@@ -53,9 +53,9 @@ def test_pods_come_under_load_and_go_after_it_without_a_failed_request(
         )
 
     with ExitStack() as running:
-        one = running.enter_context(BackgroundLoad(service))
+        one = running.enter_context(BackgroundLoad(service, pause=0))
         with ExitStack() as more:
-            others = [more.enter_context(BackgroundLoad(service)) for _ in range(3)]
+            others = [more.enter_context(BackgroundLoad(service, pause=0)) for _ in range(3)]
             eventually(lambda: pods(2), 60)
         eventually(lambda: pods(1), 60)
     assert [failure for load in (one, *others) for failure in load.failures] == []
