@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import typer
 
+from millrace.cli import libraries
 from millrace_core.base.errors import ReportError
 
 ENTRY_POINTS: Final = "millrace.commands"
@@ -94,17 +95,34 @@ def _loaded(point: EntryPoint) -> Any:
     try:
         return point.load()
     except ModuleNotFoundError as error:
-        raise ReportError(
-            f"`millrace {point.name}` needs {error.name}, which is not installed",
-            hint=f"Install it with: pip install {_requirement(point)}",
-            reason="LibraryMissing",
-        ) from error
+        raise _lacks(point, error) from error
     except (Exception, SystemExit) as error:
         raise ReportError(
             f"`millrace {point.name}` cannot be loaded: {point.value}: {type(error).__name__}: {error}",
             hint=f"Install {_distribution(point)} again, in the version of millrace",
             reason="BrokenCommands",
         ) from error
+
+
+def lacks(arguments: Iterable[str], error: ModuleNotFoundError) -> ReportError:
+    """What is told where a library turns out to be missing while a command runs: most are imported when they are used.
+
+    Raises:
+        ModuleNotFoundError: the same, where no library is missing, but something of ours, or no command was called.
+    """
+    name, commands = next(iter(arguments), ""), {each.name: each for each in COMMANDS}
+    point = groups().get(name, commands.get(name))
+    if point is None or not error.name or error.name.partition(".")[0].startswith("millrace"):
+        raise error
+    return _lacks(point, error)
+
+
+def _lacks(point: EntryPoint, error: ModuleNotFoundError) -> ReportError:
+    return ReportError(
+        f"`millrace {point.name}` needs {error.name}, which is not installed",
+        hint=f"Install it with: pip install {_requirement(point, error.name or '')}",
+        reason="LibraryMissing",
+    )
 
 
 def missing(arguments: Iterable[str], known: Mapping[str, EntryPoint]) -> None:
@@ -152,6 +170,8 @@ def _distribution(group: EntryPoint) -> str:
     return group.dist.name if group.dist is not None else "millrace"
 
 
-def _requirement(group: EntryPoint) -> str:
-    """What pip is to be given for the group's libraries."""
-    return f"'{_distribution(group)}[{','.join(group.extras)}]'" if group.extras else _distribution(group)
+def _requirement(group: EntryPoint, module: str) -> str:
+    """What pip is to be given for a library of the group's."""
+    if group.extras:
+        return f"'{_distribution(group)}[{','.join(group.extras)}]'"
+    return libraries.requirement(module, (_distribution(group), "millrace")) or _distribution(group)

@@ -12,7 +12,7 @@ import typer
 
 from millrace.cli import groups
 from millrace.cli.flags import in_terminal, option
-from millrace_core.base.blocked_import import block_imports
+from millrace_core.base.blocked_import import UNUSED, block_imports
 from millrace_core.base.errors import MillraceError, RejectError
 
 FAULT = 1
@@ -41,7 +41,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """Runs the command line of this process."""
-    block_imports("pandas")
+    block_imports(*UNUSED)
     run(sys.argv[1:])
 
 
@@ -53,6 +53,9 @@ def run(arguments: Sequence[str]) -> None:
         error.field = option(error.field, arguments, os.environ)
         typer.echo(f"millrace: {in_terminal(str(error))}", err=True)
         sys.exit(MISTAKE if isinstance(error, RejectError) else FAULT)
+    except ModuleNotFoundError as error:
+        typer.echo(f"millrace: {in_terminal(str(groups.lacks(arguments, error)))}", err=True)
+        sys.exit(FAULT)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import ModuleSpec
+from typing import Final
+
+# What libraries import wherever it is installed, and no program of ours uses: Arrow pandas, which takes two seconds, and
+# httpx its command line, with rich and Pygments.
+UNUSED: Final = ("pandas", "httpx._main")
 
 
 class _Blocker:
@@ -17,9 +22,8 @@ class _Blocker:
 
 
 def block_imports(*names: str) -> None:
-    """Makes imports of these libraries fail in this process.
+    """Makes imports of these modules fail in this process.
 
-    Only programs call it, at their start. Arrow, for one, imports pandas wherever it is installed, which takes two
-    seconds.
+    Only programs call it, at their start, before they import what would import these.
     """
     sys.meta_path.insert(0, _Blocker(frozenset(names)))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from millrace_core.base.blocked_import import UNUSED, block_imports
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_services.evidence.settings import EvidenceSettings
 
@@ -46,4 +47,5 @@ def _run(settings: EvidenceSettings, environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
+    block_imports(*UNUSED)
     sys.exit(main(os.environ))

@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 
+from millrace_core.base.blocked_import import UNUSED, block_imports
+
 
 def main() -> int:
     """Runs one command and returns its exit code."""
@@ -24,4 +26,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    block_imports(*UNUSED)
     sys.exit(main())

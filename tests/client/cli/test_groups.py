@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -41,13 +42,16 @@ class Installed:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, name: str, modules: Mapping[str, str], commands: Mapping[str, str]) -> None:
-        """A distribution of that name with these modules and these groups of commands."""
+    def add(
+        self, name: str, modules: Mapping[str, str], commands: Mapping[str, str], requires: Sequence[str] = ()
+    ) -> None:
+        """A distribution of that name with these modules, groups of commands and requirements."""
         for module, source in modules.items():
             (self._folder / f"{module}.py").write_text(source)
         metadata = self._folder / f"{name}-1.0.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        needed = "".join(f"Requires-Dist: {each}\n" for each in requires)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needed}")
         lines = "".join(f"{group} = {value}\n" for group, value in commands.items())
         (metadata / "entry_points.txt").write_text(f"[{groups.ENTRY_POINTS}]\n{lines}")
 
@@ -87,6 +91,43 @@ def test_a_broken_group_harms_only_its_own_commands(installed: Installed, fault:
     assert told in ran.stderr
     assert "others" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+# A command that imports a library when it needs it; the name that stands for it is the test's.
+LAZY: Final = WORKING.replace('lambda: print("it runs")', 'lambda: __import__("LIBRARY")')
+REQUIRED: Final = (
+    "not-a-library>=2; extra == 'all'",
+    "others-of-it; extra == 'all'",
+    "not-a-library>=2; extra == 'small'",
+    "always_there>=1.0",
+)
+# What is missing while a command runs, and what pip is to be given for it.
+MISSING: Final = {
+    "not_a_library": "'others[small]'",
+    "always_there.inside": "others",
+    "nobody_names_it": "others",
+}
+
+
+@pytest.mark.parametrize("library", MISSING)
+def test_a_library_that_is_missing_while_a_command_runs_is_told_with_the_line_that_installs_it(
+    installed: Installed, library: str
+) -> None:
+    source = LAZY.replace("LIBRARY", library)
+    installed.add("others", {"lazy_commands": source}, {"extras": "lazy_commands:app"}, REQUIRED)
+    ran = installed.millrace("extras", "now")
+    name = library.partition(".")[0]
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == (
+        f"millrace: `millrace extras` needs {name}, which is not installed. "
+        f"Install it with: pip install {MISSING[library]}\n"
+    )
+
+
+def test_a_module_of_ours_that_is_missing_while_a_command_runs_is_a_fault_and_no_library(installed: Installed) -> None:
+    source = LAZY.replace("LIBRARY", "millrace_core.gone")
+    installed.add("others", {"lazy_commands": source}, {"extras": "lazy_commands:app"})
+    assert "No module named 'millrace_core.gone'" in installed.millrace("extras", "now").stderr
 
 
 def test_brackets_in_a_summary_are_shown_and_are_no_markup(installed: Installed) -> None:
