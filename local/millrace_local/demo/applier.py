@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from millrace_core.api.group import API_VERSION
 from millrace_core.base import yaml_text
 from millrace_core.base.errors import ReportError
 
@@ -48,6 +50,22 @@ class Applier:
             )
             self._say(f"{document['kind'].lower()}/{document['metadata']['name']} applied")
 
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        """The status of an object of Millrace's; empty where there is none.
+
+        Raises:
+            ReportError: the API server does not answer.
+        """
+        if self._kubectl:
+            text = self._run("get", kind, name, "--ignore-not-found", "--output=json")
+            found = json.loads(text) if text else {}
+        else:
+            client = _dynamic_client(self._kubeconfig)
+            resource = client.resources.get(api_version=API_VERSION, singular_name=kind)
+            [*listed] = resource.get(namespace="default", field_selector=f"metadata.name={name}").to_dict()["items"]
+            found = listed[0] if listed else {}
+        return found.get("status") or {}
+
     def wait_ready(self, kind: str, names: list[str], timeout: float) -> None:
         """Waits until every named object has the condition Ready.
 
@@ -59,7 +77,7 @@ class Applier:
             self._say(self._run("wait", "--for=condition=Ready", f"--timeout={timeout:.0f}s", *objects))
             return
         client = _dynamic_client(self._kubeconfig)
-        resource = client.resources.get(api_version="millrace.dev/v1alpha1", singular_name=kind)
+        resource = client.resources.get(api_version=API_VERSION, singular_name=kind)
         deadline = time.monotonic() + timeout
         for name in names:
             while not _is_ready(found := resource.get(name=name, namespace="default").to_dict()):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from millrace import FeatureStore
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_yaml
 from millrace_core.api.modeldeployment import ModelDeployment
-from millrace_core.base.errors import ReportError
+from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.features.offline.verify import VerifyReport
 from millrace_local.demo import data, report, traffic, training
 from millrace_local.demo.applier import Applier
@@ -26,6 +27,7 @@ SAMPLES = Path(__file__).parents[3] / "manifests" / "samples" / "breast-cancer"
 # The samples read their data from here; the demo's copies of them read it from the demo's own folder.
 SAMPLE_DATA = "/tmp/millrace-demo"  # noqa: S108 - a text in YAML, no file is made there
 HOST = "breast-cancer.default.svc.cluster.local"
+EXPERIMENT = "boosting-or-logistic"
 CHALLENGER = "boosting"
 CHALLENGER_SHARE = 0.2
 REQUESTS = 3000
@@ -42,6 +44,7 @@ def run(stack: LocalStack, console: Console) -> bool:
     """
     say, folder = _Say(console), stack.paths.root / "demo"
     samples, applier = write_samples(folder), Applier(stack.kubeconfig, say)
+    require_undecided(applier.status("experiment", EXPERIMENT))
     say("[bold]1. Data[/]: scikit-learn's breast-cancer measurements as timestamped events in Parquet")
     demo_data = data.write(folder)
     say(f"{demo_data.patients} patients, {demo_data.events:,} events in {folder}")
@@ -65,7 +68,7 @@ def run(stack: LocalStack, console: Console) -> bool:
 
     say("[bold]5. Experiment[/]: 80 to 20")
     applier.apply(samples / "experiment.yaml")
-    applier.wait_ready("experiment", ["boosting-or-logistic"], READY_SECONDS)
+    applier.wait_ready("experiment", [EXPERIMENT], READY_SECONDS)
 
     say(f"[bold]6. Traffic[/]: {REQUESTS:,} predictions by patient id through the mesh, {CONNECTIONS} connections")
     result = send_traffic(stack.ingress_url, training_set, console)
@@ -73,8 +76,25 @@ def run(stack: LocalStack, console: Console) -> bool:
 
     figures = measure(result, training_set, offline, skewed, verified)
     console.print(report.table(figures))
+    say("\n".join(f"[red]not what it has to be[/]: {figure}" for figure in figures.failures))
     console.print(next_steps(stack), highlight=False)
-    return figures.holds
+    return not figures.failures
+
+
+def require_undecided(experiment: Mapping[str, Any]) -> None:
+    """Checks that the demo's experiment, of which this is the status, may still split the traffic.
+
+    Raises:
+        RejectError: an earlier run's has ended, by a promote or abort command; a decision is final.
+    """
+    decision = experiment.get("decision")
+    if decision:
+        raise RejectError(
+            f"its experiment {EXPERIMENT} has ended ({decision['verdict']}: {decision['reason']}), so that all traffic "
+            "goes to one model and there is no share to measure",
+            hint="Begin anew: millrace local down --purge, and then the demo again",
+            reason="ExperimentEnded",
+        )
 
 
 class _Say:
@@ -197,9 +217,9 @@ The platform is still up. Go on with:
 
   export KUBECONFIG={stack.kubeconfig}
   kubectl get millrace
-  kubectl describe experiment boosting-or-logistic
+  kubectl describe experiment {EXPERIMENT}
   kubectl get pods -o wide
-  kubectl annotate experiment boosting-or-logistic --overwrite millrace.dev/command="1:promote boosting"
+  kubectl annotate experiment {EXPERIMENT} --overwrite millrace.dev/command="1:promote boosting"
   curl -s -H 'Host: {HOST}' {stack.ingress_url}/predict \\
     --json '{{"entities": {{"patient_id": [1001]}}}}'
   .venv/bin/millrace local down

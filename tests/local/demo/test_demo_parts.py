@@ -15,7 +15,7 @@ import pytest
 
 from millrace import FeatureStore
 from millrace_core.api.loading import load_yaml
-from millrace_core.base.errors import ReportError
+from millrace_core.base.errors import RejectError, ReportError
 from millrace_local.apiserver.process import RunningServer
 from millrace_local.demo import data, report, run
 from millrace_local.demo.applier import Applier
@@ -105,14 +105,20 @@ def figures(**changes: object) -> report.DemoFigures:
     return report.DemoFigures(**{**given, **changes})  # type: ignore[arg-type]
 
 
-def test_the_report_holds_only_while_every_figure_does() -> None:
-    assert figures().holds
-    assert not figures(failed=1).holds
-    assert not figures(difference=2e-6).holds
-    assert not figures(skewed=1).holds
-    assert not figures(mismatched=1).holds
-    assert not figures(verified=0).holds
-    assert not figures(measured_share=0.25).holds
+def test_the_report_says_which_figures_are_not_what_they_have_to_be() -> None:
+    assert figures().failures == ()
+    assert figures(failed=1).failures == ("requests failed",)
+    assert figures(difference=2e-6).failures == ("served against offline, largest difference",)
+    assert figures(skewed=1).failures == ("online values that differ from the training set",)
+    assert figures(mismatched=1).failures == ("skew check: of 11,380 values recomputed differ",)
+    assert figures(verified=0).failures == ("skew check: of 0 values recomputed differ",)
+    assert figures(measured_share=0.25, failed=1).failures == ("requests failed", "share of boosting")
+
+
+def test_every_figure_that_can_fail_is_a_row_of_the_table() -> None:
+    bad = figures(failed=1, difference=1.0, skewed=1, mismatched=1, measured_share=1.0)
+    [names, *_] = report.table(bad).columns
+    assert set(bad.failures) < set(names.cells)
 
 
 def test_without_kubectl_the_python_client_applies_and_waits(
@@ -136,10 +142,22 @@ def test_without_kubectl_the_python_client_applies_and_waits(
         "reason": "Test",
         "message": "",
     }
+    decision = {"verdict": "Promote", "arm": "boosting", "reason": "boosting promoted by command"}
+    assert applier.status("experiment", "boosting-or-logistic") == {}
     with client_of(server, **{"content-type": "application/merge-patch+json"}) as http:
-        response = http.patch(path, content=json.dumps({"status": {"conditions": [condition]}}))
+        response = http.patch(path, content=json.dumps({"status": {"conditions": [condition], "decision": decision}}))
     assert response.status_code == 200, response.text
     applier.wait_ready("experiment", ["boosting-or-logistic"], 5)
+    assert applier.status("experiment", "boosting-or-logistic")["decision"] == decision
+    assert applier.status("experiment", "another") == {}
+
+
+def test_a_demo_whose_experiment_has_ended_says_so_before_it_does_anything() -> None:
+    run.require_undecided({})
+    run.require_undecided({"phase": "Running", "conditions": []})
+    decision = {"verdict": "Promote", "arm": "boosting", "reason": "boosting promoted by command"}
+    with pytest.raises(RejectError, match=r"boosting-or-logistic has ended \(Promote: boosting promoted by command\)"):
+        run.require_undecided({"phase": "Succeeded", "decision": decision})
 
 
 def test_a_refused_object_stops_the_demo_with_the_servers_words(server: RunningServer, tmp_path: Path) -> None:
