@@ -103,8 +103,8 @@ EXTRAS_OF_PROCESSES: Final = {name: process.extra or name for name, process in P
 BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis", "pydantic_core": "pydantic"}
 # Named in an extra without being imported by us: drivers that a database's URL names, and
 # replies that the Redis client takes where it is installed, what catalogs of the type glue need,
-# and statistics, which the operator loads for an Experiment that has some.
-UNSEEN: Final = {"psycopg", "pymysql", "boto3", "numpy", "scipy"}
+# statistics, which the operator loads for an Experiment that has some, and YAML, for kubeconfigs that are not JSON.
+UNSEEN: Final = {"psycopg", "pymysql", "boto3", "numpy", "scipy", "yaml"}
 
 # Modules of sources whose libraries have extras of their own.
 OPENED_BY_NAME: Final = ("database_door", "delta", "iceberg", "iceberg_door", "iceberg_files", "warehouse")
@@ -123,7 +123,7 @@ class _Installed(PathFinder):
 
 sys.meta_path = [_Installed if finder is PathFinder else finder for finder in sys.meta_path]
 atexit.register(lambda: print(
-    json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=open(os.environ["TEST_LOADED"], "w")
+    json.dumps([*sys.modules]), file=open(os.environ["TEST_LOADED"], "w")
 ))
 """
 WRONG: Final = {"MILLRACE_LOG_LEVEL": "loud"}
@@ -131,11 +131,16 @@ WRONG: Final = {"MILLRACE_LOG_LEVEL": "loud"}
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and the libraries that it had loaded."""
+    """How a process ended, and the modules that it had loaded."""
 
     code: int
     output: str
-    loaded: frozenset[str]
+    modules: frozenset[str]
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The libraries, and packages of ours."""
+        return frozenset(name.partition(".")[0] for name in self.modules)
 
 
 def run(folder: Path, arguments: Iterable[str], allowed: frozenset[str] | None = None) -> Ended:
@@ -146,7 +151,13 @@ def run(folder: Path, arguments: Iterable[str], allowed: frozenset[str] | None =
     environ |= WRONG | {"PYTHONPATH": str(folder), "TEST_LOADED": str(folder / "loaded.json")}
     environ |= {"TEST_REFUSED": json.dumps([*refused]), "NO_COLOR": "1"}
     ended = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False, env=environ
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environ,
+        cwd=folder,
     )
     loaded = json.loads((folder / "loaded.json").read_text())
     return Ended(ended.returncode, ended.stdout + ended.stderr, frozenset(loaded))
@@ -277,20 +288,55 @@ def test_what_needs_an_extra_says_which_one(call: str, tmp_path: Path) -> None:
     assert "Traceback" not in ended.output
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("millrace.cli.main", "local", "--help"),
-        ("millrace_local.apiserver", "--help"),
-        ("millrace_local.agent", "--help"),
-        ("millrace_local.stack", "--help"),
-    ],
+# What no process of the laptop mode loads at its start, and each takes a while: some only happen to be installed, some
+# are for what comes later, and some are another's.
+LATER: Final = frozenset(
+    {*KUBERNETES, *ENGINES, *MODELS, "alembic", "boto3", "google", "grpc", "kubernetes_validate", "pygments", "rich"}
 )
-def test_the_laptop_mode_starts_with_the_libraries_of_its_distribution_alone(
-    command: tuple[str, ...], tmp_path: Path
+# Each process of the laptop mode: its command, which ends by itself, its exit code, and what else it does not load, as
+# modules or the packages that hold them. All of them share the machine, and a person waits for the last.
+LAPTOP: Final[Mapping[str, tuple[tuple[str, ...], int, frozenset[str]]]] = {
+    "command": (
+        ("millrace.cli.main", "local", "status"),
+        3,
+        frozenset({*WEB, "aiohttp", "asyncio", "cryptography", "httpx", "numpy", "orjson", "prometheus_client", "re2"}),
+    ),
+    "supervisor": (
+        ("millrace_local.stack", "--help"),
+        0,
+        frozenset(
+            {*WEB, "aiohttp", "cryptography", "httpx", "millrace_core.schema", "millrace_kube.client", "numpy"}
+            | {"prometheus_client", "pydantic", "yaml"}
+        ),
+    ),
+    "apiserver": (
+        ("millrace_local.apiserver", "--data", ".", "--kubeconfig", "kubeconfig", "--crds", "absent"),
+        2,
+        frozenset({*WEB - {"uvicorn"}, "aiohttp", "httpx", "numpy", "prometheus_client", "pydantic"}),
+    ),
+    "agent": (
+        ("millrace_local.agent", "--help"),
+        0,
+        frozenset({*WEB, "cryptography", "httpx", "millrace_core.schema", "numpy", "pydantic", "yaml"}),
+    ),
+    "gateway": (
+        ("millrace_services.gateway",),
+        2,
+        frozenset({"aiohttp", "cryptography", "millrace_core.api.experiment", "millrace_core.api.modeldeployment"}),
+    ),
+    "registry": (("millrace_services.registry",), 2, frozenset({"aiohttp", "cryptography", "httpx", "numpy", "redis"})),
+}
+
+
+@pytest.mark.parametrize("name", LAPTOP)
+def test_a_process_of_the_laptop_mode_starts_with_its_libraries_alone_and_without_what_only_others_need(
+    name: str, tmp_path: Path
 ) -> None:
+    command, code, never = LAPTOP[name]
     ended = run(tmp_path, ("-m", *command), installed_with(local_requirements()))
-    assert ended.code == 0, ended.output
+    assert ended.code == code, ended.output
+    assert "Traceback" not in ended.output
+    assert sorted(each for each in LATER | never if each in ended.modules) == []
 
 
 def test_the_demo_says_which_extra_it_needs(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from millrace_core.api.base import GROUP
+from millrace_core.api.group import GROUP
 from millrace_core.base.errors import RetryError
 from millrace_kube.resources import (
     DEPLOYMENTS,

@@ -8,19 +8,29 @@ the official client, which takes a second to import, is used only where a user l
 from __future__ import annotations
 
 import base64
+import json
 import os
 import ssl
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
-
-from millrace_core.base import yaml_text
 from millrace_core.base.errors import RejectError
+from millrace_core.base.lazy_import import lazy_import
 from millrace_kube.errors import PluginLoginError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from millrace_core.base import yaml_text
+else:
+    # A kubeconfig of the laptop mode is JSON.
+    yaml_text = lazy_import("millrace_core.base.yaml_text")
+    # Whoever only reads a kubeconfig, as the laptop mode's command and supervisor do, makes no session.
+    aiohttp = lazy_import("aiohttp")
 
 REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
@@ -110,7 +120,7 @@ def load(path: Path, context: str = "") -> Connection:
     """
     path = path.expanduser()
     try:
-        document = next(iter(yaml_text.values(path.read_text(encoding="utf-8"))), None)
+        document = _document(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _unreachable(f"cannot read the kubeconfig {path}: {error}") from error
     if not isinstance(document, dict):
@@ -143,6 +153,13 @@ def load(path: Path, context: str = "") -> Connection:
         path.parent / user["tokenFile"] if user.get("tokenFile") else None,
         str(cluster.get("proxy-url") or ""),
     )
+
+
+def _document(text: str) -> Any:
+    """The first document of a text in YAML or, which is less work, in JSON."""
+    with suppress(ValueError):
+        return json.loads(text)
+    return next(iter(yaml_text.values(text)), None)
 
 
 def _unreachable(message: str) -> RejectError:

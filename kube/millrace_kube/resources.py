@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from millrace_core.api.base import GROUP, VERSION
+from millrace_core.api.group import GROUP, VERSION
 
 # A Kubernetes object as JSON. Objects that come from a cache are shared: never change one, build a new one.
 Object = dict[str, Any]

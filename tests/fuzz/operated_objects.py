@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.base.errors import RetryError
 from millrace_core.features.online import published
 from millrace_kube import resources as r

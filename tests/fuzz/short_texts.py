@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from millrace_core.api import command, feature_reference
-from millrace_core.base import addresses, cron, destinations, duration, go_duration, quantities, timestamps
+from millrace_core.base import addresses, cron, destinations, duration, go_duration, quantities, re2, timestamps
 from millrace_core.base.errors import MillraceError
 from millrace_core.features.online import store_url
-from millrace_core.schema import formats, re2
+from millrace_core.schema import formats
 from millrace_local.apiserver import jsonpath, selectors
 from millrace_local.mesh import istio
 from millrace_operators.experiment import command as experiment_command

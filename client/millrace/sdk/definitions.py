@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from millrace_core.api.base import GROUP, VERSION
 from millrace_core.api.featureview import FeatureView
+from millrace_core.api.group import GROUP, VERSION
 from millrace_core.api.in_effect import in_effect
 from millrace_core.api.kinds import FEATURE_VIEW
 from millrace_core.api.loading import load_object, load_yaml

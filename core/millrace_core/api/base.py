@@ -11,14 +11,6 @@ from pydantic.alias_generators import to_camel
 from millrace_core.base import duration, timestamps
 from millrace_core.base.errors import RejectError
 
-GROUP = "millrace.dev"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-
-COMMAND_ANNOTATION = f"{GROUP}/command"
-# The metadata.generation whose change or deletion goes ahead although something in use needs what is there.
-FORCE_ANNOTATION = f"{GROUP}/force"
-
 
 class Rule(NamedTuple):
     """A CEL rule (``x-kubernetes-validations``) and the message that a user reads when it fails."""

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from millrace_core.api.base import API_VERSION, GROUP
 from millrace_core.api.crdgen import root_schema
+from millrace_core.api.group import API_VERSION, GROUP
 from millrace_core.api.kinds import KINDS, Kind
 from millrace_core.api.models import BOOLEAN_WORDS, mistakes, validated
 from millrace_core.schema import Schema, compile_schema

@@ -11,7 +11,7 @@ import re
 from typing import Final, NamedTuple
 
 from millrace_core.api import conditions, names
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from millrace_core.api import examples
-from millrace_core.api.base import GROUP, VERSION, ApiModel
+from millrace_core.api.base import ApiModel
+from millrace_core.api.group import GROUP, VERSION
 from millrace_core.api.kinds import Kind, PrinterColumn
 
 _DROPPED = frozenset({"title", "additionalProperties", "const", "$defs", "discriminator", "description"})

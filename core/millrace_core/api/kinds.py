@@ -9,6 +9,7 @@ from millrace_core.api import experiment_types
 from millrace_core.api.base import ApiModel
 from millrace_core.api.experiment import Experiment
 from millrace_core.api.featureview import FeatureView
+from millrace_core.api.group import FEATURE_VIEWS
 from millrace_core.api.modeldeployment import ModelDeployment
 
 
@@ -52,7 +53,7 @@ _AGE: Final = PrinterColumn("Age", ".metadata.creationTimestamp", "date")
 
 FEATURE_VIEW: Final = Kind(
     "FeatureView",
-    "featureviews",
+    FEATURE_VIEWS,
     "fv",
     FeatureView,
     (

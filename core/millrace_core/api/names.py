@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from millrace_core.api.base import GROUP
+from millrace_core.api.group import GROUP
 
 # What Kubernetes lets be a name everywhere.
 LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -6,8 +6,8 @@ import sys
 from importlib.machinery import ModuleSpec
 from typing import Final
 
-# What libraries import wherever it is installed, and no program of ours uses: Arrow pandas, which takes two seconds, and
-# httpx its command line, with rich and Pygments.
+# What libraries import wherever it is installed, and no program of ours uses: Arrow pandas, which takes two seconds,
+# and httpx its command line, with rich and Pygments.
 UNUSED: Final = ("pandas", "httpx._main")
 
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Json, model_validator
 from pydantic.alias_generators import to_camel
 
+from millrace_core.base import open_destinations
 from millrace_core.base.addresses import (
     Address,
     Network,
@@ -174,8 +175,8 @@ class Outgoing(BaseModel):
         return json.dumps(stated, sort_keys=True)
 
 
-OPEN: Final = Outgoing(open=True)
-VARIABLE: Final = "MILLRACE_OUTGOING"
+OPEN: Final = Outgoing.model_validate_json(open_destinations.TEXT)
+VARIABLE: Final = open_destinations.VARIABLE
 
 
 class OutgoingSettings(Settings):
@@ -183,7 +184,7 @@ class OutgoingSettings(Settings):
 
     outgoing: Json[Outgoing] = Field(
         default=Outgoing(),
-        alias=VARIABLE,
+        alias=open_destinations.VARIABLE,
         description='JSON: where connections may go that a user\'s object names, such as {"allow": ["10.20.0.0/16"]} '
         "(millrace_core.base.destinations.Outgoing). Empty: public addresses alone, and no files",
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from millrace_core.base.re2 import PatternError, compile_pattern
 from millrace_core.schema.errors import FieldError, forbidden, invalid, not_supported, required
 from millrace_core.schema.keywords import keyword_errors
 from millrace_core.schema.lists import list_errors
-from millrace_core.schema.re2 import PatternError, compile_pattern
 
 Raw = Mapping[str, Any]
 Errors = Iterator[FieldError]

@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from millrace_core.base.re2 import compile_pattern
 from millrace_core.schema import errors
 from millrace_core.schema.errors import quoted, shown
 from millrace_core.schema.formats import string_format
 from millrace_core.schema.junctors import all_of_check, any_of_check, not_check, one_of_check
 from millrace_core.schema.node import Lazy, SchemaNode
-from millrace_core.schema.re2 import compile_pattern
 from millrace_core.schema.values import (
     Check,
     Checks,

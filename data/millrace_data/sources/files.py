@@ -14,9 +14,9 @@ from pyarrow import fs
 
 from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.re2 import Pattern, compile_pattern, literal
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types.conform import ARROW
-from millrace_core.schema.re2 import Pattern, compile_pattern, literal
 from millrace_data.objects.faults import missing
 from millrace_data.sources import columns
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from millrace_core.base.errors import MillraceError
+from millrace_local.apiserver.listening import listen
 
 
 def _arguments() -> argparse.Namespace:
@@ -30,13 +31,14 @@ def main() -> int:
     """Runs the server until SIGTERM or SIGINT; 2 is the exit code of a mistake in the arguments."""
     arguments = _arguments()
     os.umask(0o077)  # what it writes is for its user alone
-    # Imported only now: the server's modules take most of the start, and a wrong argument needs none of them.
-    from millrace_local.apiserver.serving import serve  # noqa: PLC0415
-
     try:
+        listener = listen(arguments.port)
+        # Imported only now: the server's modules take most of the start, in which its clients wait already.
+        from millrace_local.apiserver.serving import serve  # noqa: PLC0415
+
         serve(
             arguments.data,
-            port=arguments.port,
+            listener,
             kubeconfig=arguments.kubeconfig,
             crds=arguments.crds,
             pods=arguments.pods,

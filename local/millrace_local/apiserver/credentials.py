@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from millrace_core.base.errors import ReportError
+from millrace_local.apiserver.listening import HOST
 from millrace_local.atomic_file import write_atomically
 
-HOST = "127.0.0.1"
 FILE = "credentials.json"
 _TOKEN_BYTES = 32
 

@@ -21,9 +21,10 @@ from millrace_kube.times import now
 from millrace_local.apiserver import connections
 from millrace_local.apiserver.app import App
 from millrace_local.apiserver.authentication import Authentication
-from millrace_local.apiserver.credentials import HOST, certificate_files, obtain
+from millrace_local.apiserver.credentials import certificate_files, obtain
 from millrace_local.apiserver.faults import FaultInjector
 from millrace_local.apiserver.kubeconfig import write_kubeconfig
+from millrace_local.apiserver.listening import BACKLOG, HOST
 from millrace_local.apiserver.seeding import seed
 from millrace_local.apiserver.server import ApiServer
 from millrace_local.atomic_file import write_atomically
@@ -66,23 +67,22 @@ class _UvicornServer(uvicorn.Server):
 
 def serve(
     data: Path,
+    listener: socket.socket,
     *,
-    port: int,
     kubeconfig: Path,
     crds: Sequence[Path],
     pods: Path | None,
     faults: bool,
     die_with_parent: bool,
 ) -> None:
-    """Runs the server until SIGTERM or SIGINT.
+    """Runs the server on a socket that listens until SIGTERM or SIGINT.
 
     Raises:
-        ReportError: the port is taken, the journal cannot be used, a CRD file is wrong.
+        ReportError: the journal cannot be used, a CRD file is wrong.
     """
     parent = os.getppid() if die_with_parent else None
     if parent is not None:
         _follow(parent)
-    listener = _listen(port)
     server = ApiServer(data, pods=pods)
     credentials = obtain(data, now())
     certificate, key = certificate_files(credentials, data)
@@ -114,7 +114,7 @@ def _config(app: App, certificate: Path, key: Path) -> uvicorn.Config:
         timeout_graceful_shutdown=2,
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        backlog=2048,
+        backlog=BACKLOG,
     )
 
 
@@ -132,20 +132,6 @@ async def _run(http_server: _UvicornServer, server: ApiServer, listener: socket.
         with contextlib.suppress(asyncio.CancelledError):
             await cleaning
         server.close()
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except OSError as error:
-        listener.close()
-        raise ReportError(
-            f"cannot listen on {HOST}:{port}: {error.strerror}", hint="Choose another --port, or 0 for a free one"
-        ) from error
-    listener.listen(2048)
-    return listener
 
 
 def _follow(parent: int) -> None:

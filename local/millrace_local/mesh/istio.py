@@ -12,8 +12,8 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.go_duration import parse_duration
+from millrace_core.base.re2 import PatternError, compile_pattern
 from millrace_core.base.shown import shown
-from millrace_core.schema.re2 import PatternError, compile_pattern
 from millrace_local.mesh.model import (
     DirectResponse,
     FaultInjection,

@@ -19,7 +19,7 @@ from millrace_local.node.container import Container
 from millrace_local.node.environment import DownwardApi, MissingError, environment, references
 from millrace_local.node.launch import Launch, base_environment, launch, message_mount
 from millrace_local.node.machine import HOST_ADDRESS, Machine, search_path
-from millrace_local.node.processes import NODE_MARK, POD_MARK
+from millrace_local.node.marks import NODE_MARK, POD_MARK
 from millrace_local.node.references import fetch
 from millrace_local.node.report import StatusWriter
 from millrace_local.node.security import no_namespaces, not_kept, process_rights

@@ -21,11 +21,8 @@ from typing import Any, TextIO
 
 from millrace_core.base.errors import ReportError
 from millrace_local.node import reaper
+from millrace_local.node.marks import NODE_MARK
 from millrace_local.node.security import ProcessRights, User
-
-# Environment variables by which processes of containers are found again.
-POD_MARK = "MILLRACE_POD_UID"
-NODE_MARK = "MILLRACE_NODE_ROOT"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38

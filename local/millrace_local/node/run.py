@@ -21,9 +21,10 @@ from millrace_kube.watched import Watch
 from millrace_local.node import volumes
 from millrace_local.node.addresses import allocate, check_local
 from millrace_local.node.machine import Machine, count_gpus, inherited
+from millrace_local.node.marks import POD_MARK
 from millrace_local.node.pod import Pod
 from millrace_local.node.probing import session
-from millrace_local.node.processes import POD_MARK, Processes, sweep
+from millrace_local.node.processes import Processes, sweep
 from millrace_local.node.registration import Registration, holder, machine_resources, memory_bytes
 from millrace_local.node.report import remove
 from millrace_local.node.settings import NodeSettings

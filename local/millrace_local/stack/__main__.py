@@ -14,10 +14,11 @@ import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millrace_core.base.errors import MillraceError
-from millrace_local.node.registration import holder
-from millrace_local.stack import attach, processes
+from millrace_core.base.lazy_import import lazy_import
+from millrace_local.stack import processes
 from millrace_local.stack.components import NODE, components_of
 from millrace_local.stack.launch import environment, programs
 from millrace_local.stack.prepare import prepare
@@ -25,6 +26,12 @@ from millrace_local.stack.settings import StackPaths, StackSettings
 from millrace_local.stack.stack import EXIT_ALREADY_RUNNING
 from millrace_local.stack.state import StackState
 from millrace_local.stack.supervisor import Supervisor, until_signalled
+
+if TYPE_CHECKING:
+    from millrace_local.stack import attach
+else:
+    # The client of a foreign cluster comes with it, for which no stack of its own need wait.
+    attach = lazy_import("millrace_local.stack.attach")
 
 
 def main() -> int:
@@ -57,7 +64,7 @@ def main() -> int:
 async def _run(settings: StackSettings) -> None:
     prepare(settings, version("millrace"))
     if settings.given_kubeconfig:
-        await attach.check_free(settings.given_kubeconfig, NODE, holder(settings.root))
+        await attach.check_free(settings.given_kubeconfig, NODE, settings.root)
         await attach.apply(settings.given_kubeconfig, [*settings.crds, settings.paths.platform])
     initial = StackState(
         version=version("millrace"),

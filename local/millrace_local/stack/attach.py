@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from millrace_core.api.conditions import holds
+from millrace_core.api.group import GROUP
 from millrace_core.base import timestamps, yaml_text
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.client import Client
@@ -26,16 +27,15 @@ from millrace_kube.resources import (
     Object,
 )
 from millrace_kube.times import now
-from millrace_local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECONDS
+from millrace_local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECONDS, holder
 
-GROUP = "millrace.dev"
 ESTABLISHED_SECONDS = 30.0
 CLEAN_UP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES, CRON_JOBS)}
 
 
-async def check_free(kubeconfig: Path, node: str, holder: str) -> None:
+async def check_free(kubeconfig: Path, node: str, root: Path) -> None:
     """Checks that no other stack is attached to a cluster: a second would take over the first one's Node and store.
 
     Raises:
@@ -44,7 +44,7 @@ async def check_free(kubeconfig: Path, node: str, holder: str) -> None:
     """
     async with Client(load(kubeconfig)) as client:
         other, renewed = await _lease_holder(client, node)
-    if other not in ("", holder) and now() - renewed < timedelta(seconds=LEASE_SECONDS):
+    if other not in ("", holder(root)) and now() - renewed < timedelta(seconds=LEASE_SECONDS):
         raise RejectError(
             f"another stack is attached to this cluster already: {other}",
             hint=f"Bring it down there; after a crash its node is forgotten in {LEASE_SECONDS} s",
@@ -115,11 +115,15 @@ async def _wait_established(client: Client, name: str) -> None:
         raise ReportError(f"the cluster does not serve {name}", hint=f"See kubectl describe crd {name}") from error
 
 
-async def remove_node(kubeconfig: Path, name: str, holder: str) -> None:
-    """Deletes a Node and its Lease, unless another stack holds them or the cluster does not answer."""
+def leave(kubeconfig: Path, node: str, root: Path) -> None:
+    """Deletes a Node and its Lease, unless a stack of another folder holds them or the cluster does not answer."""
+    asyncio.run(_remove_node(kubeconfig, node, holder(root)))
+
+
+async def _remove_node(kubeconfig: Path, name: str, present: str) -> None:
     with suppress(ApiError, RejectError, TimeoutError):
         async with asyncio.timeout(CLEAN_UP_SECONDS), Client(load(kubeconfig)) as client:
-            if (await _lease_holder(client, name))[0] != holder:
+            if (await _lease_holder(client, name))[0] != present:
                 return
             await client.delete(NODES, "", name)
             await client.delete(LEASES, LEASE_NAMESPACE, name)

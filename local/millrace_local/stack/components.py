@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from millrace_core.base import destinations
+from millrace_core.base import open_destinations
 from millrace_core.base.errors import RejectError
 from millrace_local.agent.settings import MESH_SECRET
 from millrace_local.stack.health import ApiCheck, Check, HeartbeatCheck, HttpCheck, RedisCheck
@@ -172,7 +172,7 @@ def _operator(settings: StackSettings, programs: Programs) -> Component:
         "MILLRACE_PROMETHEUS_URL": settings.prometheus_url,
         "MILLRACE_MODEL_CACHE": json.dumps({"hostPath": str(settings.paths.models), "size": "10Gi"}),
         # Everything here runs with the rights of the one person whose machine it is.
-        destinations.VARIABLE: destinations.OPEN.as_json(),
+        open_destinations.VARIABLE: open_destinations.TEXT,
         "http_proxy": settings.ingress_url,
         "no_proxy": NO_PROXY,
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace_core.base import destinations
+from millrace_core.base import open_destinations
 
 Json = dict[str, Any]
 
@@ -45,7 +45,7 @@ def objects(
         store = {"name": "MILLRACE_STORE_URL", "valueFrom": reference}
         registry = {"name": "MILLRACE_REGISTRY_URL", "value": service_url("registry")}
         # Everything here runs with the rights of the one person whose machine it is.
-        outgoing = {"name": destinations.VARIABLE, "value": destinations.OPEN.as_json()}
+        outgoing = {"name": open_destinations.VARIABLE, "value": open_destinations.TEXT}
         log = {"name": "MILLRACE_EVIDENCE_LOG", "value": str(lake.with_name("evidence-log"))}
         place = {"name": "MILLRACE_LAKE_URI", "value": lake.as_uri()}
         system += _service("gateway", version, [store, registry, outgoing, log, place])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from millrace_local.node.processes import NODE_MARK
+from millrace_local.node.marks import NODE_MARK
 from millrace_local.stack.state import ProcessIdentity
 
 PROC = Path("/proc")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -15,18 +14,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
+from millrace_core.base.lazy_import import lazy_import
 from millrace_kube.connection import load
 from millrace_local.atomic_file import write_atomically
-from millrace_local.node.registration import holder
-from millrace_local.stack import attach, health, logs, preflight, processes, state
+from millrace_local.stack import health, logs, preflight, processes, state
 from millrace_local.stack.components import NODE, choose_components, components_of
 from millrace_local.stack.launch import packaged_crds, packaged_third_party, programs
 from millrace_local.stack.ports import OPTIONS, free_ports
 from millrace_local.stack.settings import Ports, StackPaths, StackSettings
 from millrace_local.stack.state import ComponentState, StackState
+
+if TYPE_CHECKING:
+    from millrace_local.stack import attach
+else:
+    # The client of a foreign cluster comes with it, for which no stack of its own need wait.
+    attach = lazy_import("millrace_local.stack.attach")
 
 EXIT_ALREADY_RUNNING = 3  # exit code of a supervisor whose folder has another one
 _POLL_SECONDS = 0.02
@@ -165,7 +170,7 @@ class LocalStack:
             self._supervisor = None
         cluster = self._attached_to()
         if cluster and last.phase != "stopped":
-            asyncio.run(attach.remove_node(cluster, NODE, holder(self.paths.root)))
+            attach.leave(cluster, NODE, self.paths.root)
         if purge:
             self._purge()
         return killed

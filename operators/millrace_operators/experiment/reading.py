@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, get_args
 
-from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.command import unhandled
 from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus, Phase
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.api.models import load
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import MODEL_DEPLOYMENTS, Object, annotations_of, deleting, name_of

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.api import conditions
-from millrace_core.api.base import GROUP
 from millrace_core.api.conditions import ConditionDict
 from millrace_core.api.experiment import ExperimentStatus
+from millrace_core.api.group import GROUP
 from millrace_core.base.errors import MillraceError
 from millrace_kube.errors import ApiError
 from millrace_kube.events import Emit

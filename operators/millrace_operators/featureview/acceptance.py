@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.featureview import FeatureView
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.api.models import load
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import definition

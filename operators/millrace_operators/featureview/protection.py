@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from millrace_core.api import conditions
-from millrace_core.api.base import FORCE_ANNOTATION
+from millrace_core.api.group import FORCE_ANNOTATION
 from millrace_core.api.in_effect import accepted_spec, in_effect
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown

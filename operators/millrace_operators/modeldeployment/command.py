@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from millrace_core.api import command as commands
 from millrace_core.api import conditions
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object, annotations_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from millrace_core.api import names
-from millrace_core.api.base import GROUP
+from millrace_core.api.group import GROUP
 from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
 from millrace_kube.owners import owner_reference
 from millrace_operators.modeldeployment import pod

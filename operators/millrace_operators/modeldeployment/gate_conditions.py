@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from millrace_core.api import conditions
-from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.conditions import ConditionDict, condition
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_operators.modeldeployment.command import RUN_GATES, SKIP_GATES
 from millrace_operators.modeldeployment.gates import (
     ATTEMPTS,

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.api import conditions, names
-from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.command import recorded
 from millrace_core.api.conditions import ConditionDict, condition
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.api.modeldeployment import service_name
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.identity.model_version import model_version

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from millrace_core.api import conditions
-from millrace_core.api.base import COMMAND_ANNOTATION, GROUP
+from millrace_core.api.group import COMMAND_ANNOTATION, GROUP
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube.events import Emit
 from millrace_kube.resources import (

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from millrace_core.api import names
-from millrace_core.api.base import API_VERSION
+from millrace_core.api.group import API_VERSION
 from millrace_core.base import duration
 from millrace_operators.resilience import Resilience
 from millrace_operators.routing.state import (

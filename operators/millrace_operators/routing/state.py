@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from millrace_core.api import names
-from millrace_core.api.base import GROUP
+from millrace_core.api.group import GROUP
 from millrace_kube import contests
 from millrace_operators.resilience import Resilience
 

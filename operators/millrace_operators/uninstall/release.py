@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import product
 from typing import Final
 
-from millrace_core.api.base import GROUP
+from millrace_core.api.group import GROUP
 from millrace_kube.client import Client
 from millrace_kube.errors import AbsentError, ConflictError
 from millrace_kube.resources import (

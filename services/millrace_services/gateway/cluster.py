@@ -11,8 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from millrace_core.api.base import API_VERSION, COMMAND_ANNOTATION
-from millrace_core.api.kinds import FEATURE_VIEW
+from millrace_core.api.group import API_VERSION, COMMAND_ANNOTATION, FEATURE_VIEWS
 from millrace_core.base.errors import NotFoundError, ReportError, RetryError
 
 SECONDS: Final = 10.0
@@ -64,9 +63,7 @@ class ClusterViews:
             await self._client.aclose()
 
     async def _ask(self, method: str, namespace: str, name: str, body: Any = None) -> httpx.Response:
-        path = (
-            f"/apis/{API_VERSION}/namespaces/{quote(namespace, safe='')}/{FEATURE_VIEW.plural}/{quote(name, safe='')}"
-        )
+        path = f"/apis/{API_VERSION}/namespaces/{quote(namespace, safe='')}/{FEATURE_VIEWS}/{quote(name, safe='')}"
         try:
             token = (await asyncio.to_thread((self._account / "token").read_text)).strip()
             if self._client is None:

@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millrace_core.api import command as commands
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.features.types import times

@@ -5,8 +5,8 @@ import datetime
 import pytest
 
 from millrace_core.base.go_duration import parse_duration
+from millrace_core.base.re2 import PatternError, compile_pattern
 from millrace_core.schema.formats import string_format
-from millrace_core.schema.re2 import PatternError, compile_pattern
 
 
 @pytest.mark.parametrize(

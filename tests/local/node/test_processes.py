@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from millrace_core.base.errors import ReportError
-from millrace_local.node.processes import NODE_MARK, Processes, sweep
+from millrace_local.node.marks import NODE_MARK
+from millrace_local.node.processes import Processes, sweep
 
 ENVIRON = {"PATH": os.environ["PATH"]}
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from millrace_core.api import conditions, names
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.base import timestamps
 from millrace_operators.featureview import desired, runs, status
 from millrace_operators.featureview.acceptance import accept

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from millrace_core.api import names
-from millrace_core.api.base import FORCE_ANNOTATION
+from millrace_core.api.group import FORCE_ANNOTATION
 from millrace_kube.cache import Cache
 from millrace_kube.resources import (
     CONTROLLER_REVISIONS,

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.base import destinations
 from millrace_local.apiserver.process import RunningServer
 from millrace_services.gateway.feast_runs import Materialize, arguments

@@ -6,7 +6,7 @@ import time
 
 from millrace.cli.features.target import Target
 from millrace.sdk import definitions
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.api.kinds import FEATURE_VIEW
 
 

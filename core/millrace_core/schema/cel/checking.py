@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from millrace_core.base.re2 import PatternError, compile_pattern
 from millrace_core.schema.cel.conversions import to_duration, to_timestamp
 from millrace_core.schema.cel.library import FUNCTIONS
 from millrace_core.schema.cel.overloads import Overload
@@ -35,7 +36,6 @@ from millrace_core.schema.cel.types import (
     substituted,
 )
 from millrace_core.schema.cel.values import kind_of
-from millrace_core.schema.re2 import PatternError, compile_pattern
 
 _TYPE_NAMES = frozenset({"bool", "int", "uint", "double", "string", "bytes", "list", "map", "type", "null_type"})
 _NAMESPACES = frozenset(name.partition(".")[0] for name in FUNCTIONS if "." in name)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from millrace_core.base.re2 import Pattern, PatternError, compile_pattern
 from millrace_core.schema.cel.conversions import double_text, duration_text, timestamp_text
 from millrace_core.schema.cel.syntax import CelError
-from millrace_core.schema.re2 import Pattern, PatternError, compile_pattern
 
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}

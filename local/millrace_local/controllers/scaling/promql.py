@@ -14,7 +14,7 @@ from typing import Final
 
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
-from millrace_core.schema.re2 import PatternError, compile_pattern
+from millrace_core.base.re2 import PatternError, compile_pattern
 
 _SELECTOR: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^{}]*\})?"
 _OPERAND: Final = re.compile(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millrace_core.schema.re2 import PatternError, compile_pattern, literal
+from millrace_core.base.re2 import PatternError, compile_pattern, literal
 
 
 def test_a_pattern_that_would_go_back_for_ever_does_not() -> None:
