@@ -7,8 +7,8 @@ from importlib.machinery import ModuleSpec
 from typing import Final
 
 # What libraries import wherever it is installed, and no program of ours uses: Arrow pandas, which takes two seconds,
-# and httpx its command line, with rich and Pygments.
-UNUSED: Final = ("pandas", "httpx._main")
+# httpx its command line, with rich and Pygments, and FastAPI the models of pydantic 1.
+UNUSED: Final = ("pandas", "httpx._main", "pydantic.v1")
 
 
 class _Blocker:

@@ -42,13 +42,15 @@ def bootstrap(settings: MeshSettings) -> Json:
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET}}},
         "dynamic_resources": {"cds_config": file_source(settings.xds / CLUSTERS_FILE)},
         "static_resources": {"listeners": [_listener(settings)], "clusters": [egress.cluster()]},
-        "layered_runtime": {
-            "layers": [
-                # An ingress for one machine's pods needs no limit, and Envoy warns when it has none.
-                {"name": "static", "static_layer": {"overload": {"global_downstream_max_connections": 50_000}}}
-            ]
-        },
+        # An ingress for one machine's pods needs no limit, and Envoy warns when it has none.
+        "overload_manager": {"resource_monitors": [_most_connections(50_000)]},
     }
+
+
+def _most_connections(number: int) -> Json:
+    kind = "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    config = {"@type": f"{TYPE}.{kind}", "max_active_downstream_connections": number}
+    return {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": config}
 
 
 def _listener(settings: MeshSettings) -> Json:

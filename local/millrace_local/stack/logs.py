@@ -12,6 +12,9 @@ from millrace_core.base.errors import NotFoundError
 LARGEST_BYTES = 8 * 1024 * 1024
 _POLL_SECONDS = 0.2
 _TAIL_BYTES = 4096
+# What programs say at each start or end, as warnings, of which nothing follows for who runs the platform: the store
+# writes no snapshots, and Envoy is asked to end.
+_OF_NO_CONCERN = ("WARNING Memory overcommit must be enabled!", "caught ENVOY_SIGTERM")
 
 
 def rotate(path: Path) -> None:
@@ -43,7 +46,7 @@ def tail(path: Path, lines: int, *, since: int = 0) -> str:
 
 def read(folder: Path, names: Sequence[str], *, follow: bool) -> Iterator[str]:
     """The lines of several logs; with ``follow`` also those to come. Several logs have the component's name before
-    each line.
+    each line. Lines that are always there and of no concern are left out; the files have them.
 
     Raises:
         NotFoundError: there is no log of that name.
@@ -76,4 +79,5 @@ def _since(path: Path, place: int) -> tuple[list[str], int]:
     except FileNotFoundError:
         return [], 0
     whole = content[: content.rfind(b"\n") + 1]
-    return whole.decode(errors="replace").splitlines(), start + len(whole)
+    lines = whole.decode(errors="replace").splitlines()
+    return [line for line in lines if not any(each in line for each in _OF_NO_CONCERN)], start + len(whole)

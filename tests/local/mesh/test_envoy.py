@@ -32,6 +32,11 @@ async def test_before_the_first_routes_nothing_is_said_not_to_exist(rig: Rig) ->
     assert (await rig.get(HOST))[0] == 404
 
 
+async def test_envoy_has_nothing_to_warn_of_at_its_start(rig: Rig, tmp_path: Path) -> None:
+    assert (await rig.get(HOST))[0] == 503
+    assert (tmp_path / "envoy.log").read_text() == ""
+
+
 async def two_arms(rig: Rig) -> dict[str, list[Any]]:
     """Service ``rec`` with the champion's pod, ``rec-arms`` with both, and their subsets."""
     await rig.backends.start("127.77.0.1", "a")

@@ -17,6 +17,14 @@ def test_the_lines_of_one_log_stand_alone_and_those_of_several_carry_names(tmp_p
     assert list(logs.read(tmp_path, [], follow=False)) == ["mesh       c", "store      a", "store      b"]
 
 
+def test_warnings_that_every_start_and_end_brings_are_left_out_and_others_are_not(tmp_path: Path) -> None:
+    ours = "7:M 1 Jan 2026 00:00:00.000 # WARNING Memory overcommit must be enabled! Without it, a background save"
+    other = "7:M 1 Jan 2026 00:00:00.000 # WARNING: the disk is full"
+    (tmp_path / "store.log").write_text(f"{ours}\n{other}\n")
+    (tmp_path / "mesh.log").write_text("[x][warning][main] [source/server/server.cc:1028] caught ENVOY_SIGTERM\n")
+    assert list(logs.read(tmp_path, [], follow=False)) == [f"store      {other}"]
+
+
 def test_a_log_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     (tmp_path / "store.log").write_text("")
     with pytest.raises(NotFoundError, match=r"there is no log of 'sotre'. There are logs of store"):
