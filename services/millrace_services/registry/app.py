@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_core.features.online.edition import CATALOGUE, REVISION
 from millrace_services.registry import state
+from millrace_services.registry.artifacts import opening
+from millrace_services.registry.artifacts import rest as artifacts
 from millrace_services.registry.catalogue import Catalogue, Part, Search
 from millrace_services.registry.database import Database
 from millrace_services.registry.datasets import Datasets
@@ -65,8 +68,10 @@ def build(settings: RegistrySettings) -> Service:
     service.api.include_router(_run_routes(Runs(database, settings.runs_kept)))
     service.api.include_router(_dataset_routes(Datasets(database)))
     service.api.include_router(_model_routes(RegisteredModels(database, _milliseconds)))
-    endpoints = [*ModelRoutes(database, _milliseconds).endpoints(), *tracking_endpoints(database, _milliseconds)]
-    routing.install(service, endpoints)
+    place = opening.opened(settings.artifacts, database.file, os.environ)
+    tracking = tracking_endpoints(database, _milliseconds, place)
+    routing.install(service, [*ModelRoutes(database, _milliseconds).endpoints(), *tracking])
+    artifacts.install(service, place, settings.max_artifact_bytes)
     _add_health(service)
     return service
 

@@ -64,6 +64,11 @@ class Database:
         self._migrate()
         self._opened = self._file_now()
 
+    @property
+    def file(self) -> str:
+        """The path of SQLite's file; empty on PostgreSQL."""
+        return self._url.database or "" if self._url.drivername.partition("+")[0] == "sqlite" else ""
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one consistent state."""

@@ -116,6 +116,7 @@ class Service:
         self._hot: dict[tuple[str, str], Route] = {}
         self._methods: dict[str, list[str]] = {}  # of hot routes, by path
         self._direct: dict[tuple[bytes, bytes], Route] = {}
+        self._streams: tuple[str, ...] = ()
         self.present = Presence()
         self.waited = Presence()
         self._in_flight = 0
@@ -149,6 +150,10 @@ class Service:
             methods.append(method)
         if gate is None:
             self._direct[method.encode(), path.encode()] = made
+
+    def streams(self, prefix: str) -> None:
+        """Leaves it to the API's routes below a path to bound their bodies, which they read piece by piece."""
+        self._streams += (prefix,)
 
     def direct(self, method: bytes, url: bytes) -> Route | None:
         """The hot route of a request as it came over the wire; None where it has a gate, or there is none."""
@@ -295,6 +300,7 @@ class Service:
 
     async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = CLIENT_GONE
+        bounded = not scope["path"].startswith(self._streams)
         left = self.settings.max_body_bytes
         gone = False  # before anything was answered
 
@@ -303,7 +309,7 @@ class Service:
             message = await receive()
             gone = message["type"] == "http.disconnect" and status == CLIENT_GONE
             left -= len(message.get("body", b""))
-            if left < 0:
+            if left < 0 and bounded:
                 raise too_large(self.settings)
             return message
 
@@ -315,7 +321,8 @@ class Service:
             await send(message)
 
         try:
-            require_small(scope, self.settings)
+            if bounded:
+                require_small(scope, self.settings)
             self._require_method(scope)
         except MillraceError as error:
             return await _sent(self._error(error, scope), send)

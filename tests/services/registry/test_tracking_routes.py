@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from millrace_services.registry.artifacts.opening import NoPlace
 from millrace_services.registry.database import Database
 from millrace_services.registry.tracking.service import tracking_endpoints
 from tests.running_service import StartService
@@ -157,7 +158,7 @@ MORE = (
 @pytest.mark.slow
 def test_no_route_answers_nonsense_by_a_5xx(client: Client, run_id: str, tmp_path: Any) -> None:
     database = Database(f"sqlite:///{tmp_path}/r.db")
-    endpoints = tracking_endpoints(database, lambda: 0)
+    endpoints = tracking_endpoints(database, lambda: 0, NoPlace())
     database.close()
     sane: dict[str, Any] = {"run_id": run_id, "experiment_id": "0", "key": "k", "value": "1", "timestamp": 1}
     sane |= {"experiment_ids": ["0"], "metric_key": "k", "run_ids": [run_id], "status": "RUNNING", "name": "n"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 
+from millrace_services.registry.artifacts.place import Place
 from millrace_services.registry.database import Database
 from millrace_services.registry.grouped_writes import GroupedWrites
 from millrace_services.registry.mlflow.routing import Endpoint
+from millrace_services.registry.tracking.artifact_rest import ArtifactListRoutes
 from millrace_services.registry.tracking.experiments import Clock, Experiments
 from millrace_services.registry.tracking.logged_model_rest import LoggedModelRoutes
 from millrace_services.registry.tracking.logged_models import LoggedModels
@@ -15,11 +17,12 @@ from millrace_services.registry.tracking.run_log import RunLog
 from millrace_services.registry.tracking.runs import Runs
 
 
-def tracking_endpoints(database: Database, now: Clock) -> list[Endpoint]:
+def tracking_endpoints(database: Database, now: Clock, place: Place) -> list[Endpoint]:
     """The routes over a database, which gets the experiment of runs that name none.
 
     Args:
         now: the present moment in milliseconds since 1970.
+        place: where files lie.
     """
     experiments = Experiments(database, now)
     experiments.ensure_default()
@@ -30,6 +33,7 @@ def tracking_endpoints(database: Database, now: Clock) -> list[Endpoint]:
         *ExperimentRoutes(experiments).endpoints(),
         *RunRoutes(runs, log).endpoints(),
         *LoggedModelRoutes(models).endpoints(),
+        *ArtifactListRoutes(runs, models, place).endpoints(),
         *server_endpoints(),
     ]
 
