@@ -20,7 +20,7 @@ from millrace_local.stack.components import Component
 from millrace_local.stack.settings import StackPaths
 from millrace_local.stack.state import ComponentState, ProcessIdentity, StackState
 
-STARTING_POLL_SECONDS = 0.03
+STARTING_POLL_SECONDS = 0.05
 READY_POLL_SECONDS = 2.0
 # A component under load may be slow to respond; after this time without a response it is restarted.
 UNHEALTHY_SECONDS = 60.0

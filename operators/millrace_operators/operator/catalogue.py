@@ -42,6 +42,8 @@ _GATHER_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 30.0
 # How long it is waited at most between tries of a registry that is down: until then one that is new says nothing.
 _RETRY_SECONDS: Final = 5.0
+# Failures in a row, which take some seconds: a registry that starts beside the operator, or anew, is no fault.
+_TOLD_AFTER: Final = 4
 # From so many changes on, the whole list is fewer requests.
 _MANY: Final = 50
 
@@ -106,12 +108,12 @@ class Mirror:
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
                     self._left = None
                     failures += 1
-                    if failures == 1:
+                    if failures == _TOLD_AFTER:
                         why = str(error) or type(error).__name__
                         _log.warning("the registry %s does not take the catalogue, trying on: %s", self._url, why)
                     await asyncio.sleep(retry.delay(failures, first=0.5, longest=_RETRY_SECONDS))
                     continue
-                if failures:
+                if failures >= _TOLD_AFTER:
                     _log.info("the registry %s has the catalogue again", self._url)
                 failures = 0
                 await self._wait()

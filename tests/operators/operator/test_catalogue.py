@@ -212,7 +212,7 @@ async def test_a_registry_that_is_down_is_told_of_once_and_caught_up_with(
     caplog.set_level(logging.INFO, logger=catalogue.__name__)
     seen.broken = True
     cache.upsert(FEATURE_VIEWS, view("meanwhile", 2))
-    await eventually(lambda: seen.refused >= 2)
+    await eventually(lambda: len(caplog.records) == 1)
     cache.remove(FEATURE_VIEWS, view("old", 3))
     assert EXPERIMENTS.kind in seen.wholes
     seen.broken = False
@@ -220,6 +220,19 @@ async def test_a_registry_that_is_down_is_told_of_once_and_caught_up_with(
     await eventually(lambda: len(caplog.records) == 2)
     assert "trying on" in caplog.records[0].message
     assert "again" in caplog.records[1].message
+
+
+async def test_a_registry_that_only_starts_is_caught_up_with_and_not_told_of(
+    registry: tuple[Registry, str], cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen, _ = registry
+    caplog.set_level(logging.INFO, logger=catalogue.__name__)
+    seen.broken = True
+    cache.upsert(FEATURE_VIEWS, view("meanwhile", 2))
+    await eventually(lambda: seen.refused >= 1)
+    seen.broken = False
+    await eventually(lambda: "FeatureView/shop/meanwhile" in seen.objects or seen.wholes["FeatureView"] == 2)
+    assert caplog.records == []
 
 
 async def test_a_definition_that_is_not_accepted_is_not_sent(registry: tuple[Registry, str], cache: Cache) -> None:
