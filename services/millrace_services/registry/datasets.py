@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, exists, insert, select
 
 from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
-from millrace_core.base.shown import shown
+from millrace_core.base.shown import came
 from millrace_services.registry import state
 from millrace_services.registry.database import Database
 from millrace_services.registry.documents import rendered, written
@@ -34,7 +34,7 @@ class Datasets:
             RejectError: the record is none of this id, or says no views.
         """
         if record.get("id") != identity:
-            raise RejectError(f"{shown(record.get('id'), 80)} came for the dataset {identity}", field="id")
+            raise RejectError(f"{came(record.get('id'), 80)}, {identity} is expected, as in the path", field="id")
         if not isinstance(record.get("uri"), str) or not record["uri"]:
             raise RejectError("where the dataset lies is missing", field="uri")
         views = record.get("views")

@@ -74,7 +74,7 @@ async def test_unknown_hosts_and_ports_are_refused_with_a_sentence_that_names_th
         assert (status, said["error"]) == (
             404,
             f"no Service, VirtualService or HTTPRoute has the host {host}; send the header "
-            "Host: <service>.<namespace>.svc",
+            "Host: <service>.<namespace>.svc, or name it in the URL and use this address as http_proxy",
         )
     status, said = await rig.get("rec.default:9090")
     assert (status, said["error"]) == (404, "Service default/rec has no such port; it has 80")

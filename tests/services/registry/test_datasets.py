@@ -41,7 +41,12 @@ def test_recording_it_again_keeps_its_place_in_time(database: Database) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"id": SECOND}, "came for the dataset"), ({"uri": ""}, "where the dataset lies"), ({"views": [1]}, "views")],
+    [
+        ({"id": SECOND}, f"{SECOND!r} came, "),
+        ({"id": None}, "it is missing, "),
+        ({"uri": ""}, "where the dataset lies"),
+        ({"views": [1]}, "views"),
+    ],
 )
 def test_a_record_that_means_nothing_is_refused(database: Database, change: dict[str, object], words: str) -> None:
     with pytest.raises(RejectError, match=words):
