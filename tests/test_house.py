@@ -43,9 +43,7 @@ LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
     "operators/millrace_operators/modeldeployment/gate_job.py: gate_job": "one object, which reads as its YAML",
     "operators/millrace_operators/modeldeployment/observe.py: observe": "one value of all that a turn goes by",
-    "operators/millrace_operators/modeldeployment/pod.py: _serve": "one object, which reads as its YAML",
     "operators/millrace_operators/modeldeployment/reconcile.py: reconcile": "the steps of a turn, in their order",
-    "services/millrace_services/gateway/app.py: __init__": "the routes and metrics of a service, one after another",
     "services/millrace_services/registry/app.py: _catalogue_routes": "the routes of a room, each a function of its own",
 }
 

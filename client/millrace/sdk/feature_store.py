@@ -222,24 +222,17 @@ class FeatureStore(Catalogue):
         plan = self._plan(refs, full_feature_names=full_feature_names)
         loaded = credentials.Credentials.load(os.environ)
 
-        query: dict[str, Any] = {
-            "features": list(refs),
-            "timestampColumn": timestamp_column,
-            "createdCutoff": created_cutoff,
-            "fullFeatureNames": full_feature_names,
-        }
         rows: pa.Table | Period
         if entities is None and start is None and end is None:
             rows = frames.arrow_table(entity_df, "entity_df")
             frames.require(entity_df, rows, {timestamp_column: "timestamp", **_keys(plan)}, "entity_df")
         else:
             rows = historical.period(entities, entity_df, start, end)
-            query |= {"entities": "all", **rows.as_dict()}
 
         def opened(definition: Definition) -> HistorySource:
             return opening.open_source(definition, loaded)
 
-        request = historical.HistoricalRequest(rows, timestamp_column, created_cutoff, query)
+        request = historical.HistoricalRequest(rows, timestamp_column, created_cutoff, full_feature_names, refs)
         return opening.read_whole(
             lambda: historical.join(plan, request, opened, self._known_watermark, self._registry, progress)
         )

@@ -79,13 +79,25 @@ class HistoricalRequest:
         entities: the entity frame, or the period whose entities are wanted.
         timestamp_column: its column of times.
         created_cutoff: whether only rows that were written by then are seen.
-        query: the arguments, as a manifest has them.
+        full_feature_names: whether columns are called ``view__feature``.
+        features: the references.
     """
 
     entities: pa.Table | Period
     timestamp_column: str
     created_cutoff: bool
-    query: Mapping[str, Any]
+    full_feature_names: bool
+    features: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a manifest has it."""
+        query = {
+            "features": list(self.features),
+            "timestampColumn": self.timestamp_column,
+            "createdCutoff": self.created_cutoff,
+            "fullFeatureNames": self.full_feature_names,
+        }
+        return {**query, "entities": "all", **self.entities.as_dict()} if isinstance(self.entities, Period) else query
 
 
 @dataclass(frozen=True)
@@ -165,7 +177,7 @@ def join(
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])
-    origin = Origin(request.query, [described(view, watermark) for view in plan.reads], entities.column_names)
+    origin = Origin(request.as_dict(), [described(view, watermark) for view in plan.reads], entities.column_names)
     for name, count in errors.items():
         logger.warning("%s: its expression fails for %d of %d rows, which are null", name, count, table.num_rows)
     return TrainingSet(table, origin, registry, errors)

@@ -141,7 +141,7 @@ def _fetch(namespace: str, spec: ModelDeploymentSpec, revision: str, platform: P
     return container
 
 
-def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform, image: str) -> Object:
+def _serve_env(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform) -> dict[str, str]:
     env = {
         "MILLRACE_PORT": str(PORT),
         "MILLRACE_GRPC_PORT": str(GRPC_PORT),
@@ -168,11 +168,16 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
             env |= {"MILLRACE_GATEWAY_URL": platform.gateway_url, **_token(spec, platform).env}
     if cache := spec.inference.caching:
         env["MILLRACE_CACHE"] = _cache(cache)
-    log = spec.inference.log
-    if log is not None:
-        env |= {"MILLRACE_LOG": _log(log, platform), **platform.going_out()}
-    container = _container(SERVE, image, {**platform.serve_env, **env}, read_only_model=True)
+    if spec.inference.log is not None:
+        env |= {"MILLRACE_LOG": _log(spec.inference.log, platform), **platform.going_out()}
+    return {**platform.serve_env, **env}
+
+
+def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform, image: str) -> Object:
+    env = _serve_env(name, namespace, spec, device, platform)
+    container = _container(SERVE, image, env, read_only_model=True)
     container["volumeMounts"] += _token(spec, platform).mounts
+    log = spec.inference.log
     if log is not None:
         container["env"].append({"name": "MILLRACE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
         container["volumeMounts"].append({"name": "spool", "mountPath": _SPOOL})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.gateway.store import RowStore
 from millrace_services.web.errors import body_of
 from millrace_services.web.hot import Answer, Call
+from millrace_services.web.metrics import Metrics
 from millrace_services.web.service import Service
 
 if TYPE_CHECKING:
@@ -48,6 +49,23 @@ _NANOSECONDS = 1000
 def now_microseconds() -> int:
     """The present moment, microseconds since 1970 UTC."""
     return time.time_ns() // _NANOSECONDS
+
+
+def _expression_errors(metrics: Metrics) -> Callable[[tuple[str, str], Mapping[str, int]], None]:
+    """Counts rows by the view, of a namespace, and by the feature whose expression failed."""
+    count_errors = metrics.labelled_counter(
+        "millrace_gateway_expression_errors",
+        "Rows of reads and pushes for which the expression of a feature failed, so that its value is null",
+        "namespace",
+        "view",
+        "feature",
+    )
+
+    def count(view: tuple[str, str], errors: Mapping[str, int]) -> None:
+        for feature, rows in errors.items():
+            count_errors((*view, feature), rows)
+
+    return count
 
 
 class Gateway:
@@ -68,14 +86,7 @@ class Gateway:
         self._evaluations = Evaluations()
         admission = self._admission = Admission(settings.push_bytes)
         self.service.hot("POST", "/push", self._push, gate=admission)
-        # What Feast's clients know, in Feast's forms. Nobody else writes to the online store by this name.
-        for path in (f"{FEAST}/push", f"{FEAST}/write-to-online-store", "/write-to-online-store"):
-            self.service.hot("POST", path, partial(self._push, feast=True), gate=admission)
-        for path in (f"{FEAST}/health", "/health"):
-            self.service.api.get(path)(self._feasts_health)
-        for path in ("materialize", "materialize-incremental"):
-            handler = partial(self._feasts_materialize, incremental=path != "materialize")
-            self.service.hot("POST", f"{FEAST}/{path}", handler if settings.materialize else self._no_materialize)
+        self._add_feasts_routes()
         self._experiments = ExperimentRoutes(self.service, settings, environ, now_microseconds)
         self.service.api.get("/v1/feature-views/{namespace}/{name}/online")(self._online)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
@@ -88,25 +99,24 @@ class Gateway:
         self._pushed = metrics.tally(
             "millrace_gateway_pushed_rows", "Rows of pushes by what became of them", "outcome"
         ).counts
-        count_errors = metrics.labelled_counter(
-            "millrace_gateway_expression_errors",
-            "Rows of reads and pushes for which the expression of a feature failed, so that its value is null",
-            "namespace",
-            "view",
-            "feature",
-        )
-
-        def expression_errors(view: tuple[str, str], errors: Mapping[str, int]) -> None:
-            for feature, count in errors.items():
-                count_errors((*view, feature), count)
-
-        self._expression_errors = expression_errors
+        self._expression_errors = _expression_errors(metrics)
         self._read_metrics = ReadMetrics(
             metrics.tally("millrace_gateway_values", "Values that reads answered, by status", "status").counts,
             metrics.histogram("millrace_gateway_store_seconds", "Seconds that reads waited for the store").series(),
             metrics.counter("millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows").inc,
-            expression_errors,
+            self._expression_errors,
         )
+
+    def _add_feasts_routes(self) -> None:
+        """What Feast's clients know, in Feast's forms. Nobody else writes to the online store by these names."""
+        for path in (f"{FEAST}/push", f"{FEAST}/write-to-online-store", "/write-to-online-store"):
+            self.service.hot("POST", path, partial(self._push, feast=True), gate=self._admission)
+        for path in (f"{FEAST}/health", "/health"):
+            self.service.api.get(path)(self._feasts_health)
+        for path in ("materialize", "materialize-incremental"):
+            handler = partial(self._feasts_materialize, incremental=path != "materialize")
+            serves = self._settings.materialize
+            self.service.hot("POST", f"{FEAST}/{path}", handler if serves else self._no_materialize)
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:

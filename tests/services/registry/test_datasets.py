@@ -42,8 +42,8 @@ def test_recording_it_again_keeps_its_place_in_time(database: Database) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"id": SECOND}, f"{SECOND!r} came, "),
-        ({"id": None}, "it is missing, "),
+        ({"id": SECOND}, f"{SECOND!r} came, {FIRST} is expected"),
+        ({"id": None}, f"it is missing, {FIRST} is expected"),
         ({"uri": ""}, "where the dataset lies"),
         ({"views": [1]}, "views"),
     ],
