@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import os
@@ -77,11 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays, so the garbage collector need not look at it ever again (a tenth of its time)."""
-    gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """At its end the interpreter takes all down again."""
-    gc.unfreeze()
+    # At its end the interpreter takes all down again; pytest's own last collections come before that.
+    atexit.register(gc.unfreeze)

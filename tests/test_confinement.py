@@ -31,6 +31,8 @@ from tests.lake import Lake
 from tests.onnx_models import write_linear
 from tests.told_registry import tell
 
+pytestmark = pytest.mark.slow
+
 ROOT: Final = Path(__file__).parents[1]
 # Everything is read-only but one folder, the volume of the pod.
 CONFINED: Final = """

@@ -209,6 +209,7 @@ def local_requirements(*extras: str) -> list[str]:
     return [*PROJECT["dependencies"], *others, *(each for extra in processes for each in requirements_of(named, extra))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_process_starts_with_its_own_libraries_alone_and_waits_for_no_other(name: str, tmp_path: Path) -> None:
     process = PROCESSES[name]

@@ -110,6 +110,7 @@ async def release(cluster: EmbeddedCluster, server: RunningServer) -> AsyncItera
         yield Release(cluster, server, f"redis://127.0.0.1:{store.port}/0")
 
 
+@pytest.mark.slow
 async def test_what_stays_after_an_uninstall_can_be_deleted_or_is_taken_over_by_the_next_install(
     release: Release,
 ) -> None:
@@ -156,6 +157,7 @@ async def test_what_stays_after_an_uninstall_can_be_deleted_or_is_taken_over_by_
         assert await release.names(FEATURE_VIEWS) == await release.names(MODEL_DEPLOYMENTS) == []
 
 
+@pytest.mark.slow
 async def test_a_release_goes_on_without_an_operator_and_over_changes_of_others(
     cluster: EmbeddedCluster, server: RunningServer
 ) -> None:

@@ -89,6 +89,7 @@ def require(library: str, owner: Any, name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_deltalake_tells_the_files_of_a_version_with_what_is_known_of_them(tmp_path: Path) -> None:
     deltalake = importlib.import_module("deltalake")
     deltalake.write_deltalake(str(tmp_path), pa.table({"x": [1, 2]}))

@@ -11,6 +11,8 @@ from tests import warm_process
 from tests.examples import examples
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # Of a parser alone, and of a whole process's routes.
 _SHARE = {False: 5, True: 1}

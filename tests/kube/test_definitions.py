@@ -18,6 +18,8 @@ from millrace_local.apiserver.process import RunningServer
 from tests.kube.test_watching import Toy, make
 from tests.operators.harness import REPOSITORY, Api, eventually, operators
 
+pytestmark = pytest.mark.slow
+
 # So long at the most until a CRD that came is noticed.
 NOTICED_SECONDS = 5.0
 

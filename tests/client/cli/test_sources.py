@@ -196,6 +196,7 @@ def expected() -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_all_the_same_where_rows_come_from(
     kind: str, story: Callable[..., Any], expected: dict[str, Any], tmp_path: Path

@@ -180,6 +180,7 @@ def test_a_run_that_is_killed_at_any_step_leaves_all_rows_once(
     assert len(names(lake)) == 1
 
 
+@pytest.mark.slow
 def test_a_reader_in_a_loop_sees_every_row_once_while_files_are_merged_and_deleted(lake: Lake, tmp_path: Path) -> None:
     put(lake, tmp_path, layout.file_name("0a", 0), table("0"))
     known, done, seen = ["0"], threading.Event(), 0

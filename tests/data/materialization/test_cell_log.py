@@ -63,6 +63,7 @@ def other(server: ValkeyServer) -> Store:
     return Store(f"redis://127.0.0.1:{server.port}/1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ttl", "created", "late"),
     [
@@ -266,6 +267,7 @@ def test_a_log_that_is_none_is_named_and_the_source_is_read(
     assert str(path) in caplog.text
 
 
+@pytest.mark.slow
 def test_files_stay_few_and_what_nobody_needs_any_more_goes(
     store: Store, other: Store, engine: Engine, tmp_path: Path
 ) -> None:
@@ -289,6 +291,7 @@ def test_files_stay_few_and_what_nobody_needs_any_more_goes(
     assert files(folder, "notes.txt")
 
 
+@pytest.mark.slow
 def test_many_small_neighbours_become_one_file(store: Store, other: Store, engine: Engine, tmp_path: Path) -> None:
     folder = tmp_path / "log"
     day = [{"name": "n", "type": "int64", "aggregate": {"function": "count", "window": "6h"}}]

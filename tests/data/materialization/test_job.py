@@ -118,6 +118,7 @@ def test_rows_older_than_the_ttl_are_not_written(lake: Lake, store: Store) -> No
     assert run(lake, store, now=now).rows == 1
 
 
+@pytest.mark.slow
 def test_intervals_in_any_order_and_again_end_in_the_same_store(lake: Lake, store: Store) -> None:
     rng = random.Random(5)
     for _ in range(3):

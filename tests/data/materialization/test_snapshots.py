@@ -44,6 +44,7 @@ def online(definition: Definition, store: Store, users: list[int | None], as_of:
     return [list(row) for row in zip(*(column.values for column in columns.features), strict=True)]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(0.15))
 @given(seed=st.integers(0, 2**32), ttl=st.sampled_from([None, "10m", "1d"]))
 def test_what_is_read_online_is_the_training_set_of_that_moment_bit_by_bit(

@@ -371,6 +371,7 @@ def test_a_table_of_which_the_dialect_cannot_tell_is_read_all_the_same(tmp_path:
         open_source(compiled({"sql": {"table": "absent"}}), deaf)
 
 
+@pytest.mark.slow
 def test_rows_of_long_texts_come_a_few_at_a_time_and_short_ones_many(tmp_path: Path) -> None:
     known = sqlite(tmp_path, "create table t (id integer, at datetime, word text)", "(1, '1970-01-02', 'a')")
     numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 30000) "

@@ -55,6 +55,7 @@ def chart(tmp_path: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_a_release_from_install_to_uninstall(
     server: RunningServer, http: httpx.Client, namespace: str, chart: str
 ) -> None:

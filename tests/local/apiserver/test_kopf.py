@@ -14,6 +14,8 @@ import pytest
 
 from millrace_local.apiserver.process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 MERGE = {"content-type": "application/merge-patch+json"}
 OPEN = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}

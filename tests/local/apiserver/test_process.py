@@ -21,6 +21,8 @@ from millrace_local.apiserver.process import RunningServer
 from tests.api_client import client_of
 from tests.api_server import start
 
+pytestmark = pytest.mark.slow
+
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 

@@ -58,6 +58,7 @@ def test_the_demos_samples_read_and_write_nothing_outside_its_folder(tmp_path: P
     assert all(address.startswith(f"{folder.as_uri()}/") for address in addresses)
 
 
+@pytest.mark.slow
 def test_help_says_what_the_demo_is_and_runs_nothing(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "millrace_local.demo", "--help"]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)

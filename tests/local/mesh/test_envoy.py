@@ -149,6 +149,7 @@ async def test_weights_split_requests_and_a_zero_takes_none(rig: Rig) -> None:
         assert found["a"] + found["b"] == requests
 
 
+@pytest.mark.slow
 async def test_no_request_fails_through_dozens_of_weight_and_endpoint_changes(rig: Rig) -> None:
     objects = await two_arms(rig)
     await rig.backends.start("127.77.0.3", "c")

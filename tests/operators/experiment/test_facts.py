@@ -37,6 +37,7 @@ def versions(world: World) -> list[str]:
     return [item["metadata"]["resourceVersion"] for item in world.children() if item["kind"] != "Deployment"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -185,6 +186,7 @@ def running_canary() -> Life:
     return life
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["v1", "v2"])
 def test_a_canary_takes_no_step_and_gives_nothing_up_while_an_arm_is_unknown(name: str) -> None:
     life = running_canary()

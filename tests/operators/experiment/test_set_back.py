@@ -20,6 +20,8 @@ from tests.operators.harness import eventually
 from tests.operators.restoring import RESTORES, Restorable
 from tests.operators.world import START, World
 
+pytestmark = pytest.mark.slow
+
 MD, EXP = r.MODEL_DEPLOYMENTS, r.EXPERIMENTS
 
 

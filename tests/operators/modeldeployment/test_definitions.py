@@ -21,6 +21,8 @@ from tests.operators.fixtures import fresh
 from tests.operators.harness import Api, eventually
 from tests.operators.world import START, World
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fresh"]
 
 # Of each a child of the deployment ``m`` or of its service.

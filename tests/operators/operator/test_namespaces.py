@@ -45,6 +45,7 @@ def start(server: RunningServer, tmp_path: Path) -> Iterator[Callable[[], Operat
         operator.process.wait()
 
 
+@pytest.mark.slow
 def test_views_of_its_namespaces_are_materialized_and_purged_and_others_are_left_alone(
     start: Callable[[], Operator], server: RunningServer
 ) -> None:

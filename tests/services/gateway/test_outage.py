@@ -22,6 +22,8 @@ from tests.running_service import RunningService, StartService
 from tests.services.gateway.conftest import Store
 from tests.told_registry import tell
 
+pytestmark = pytest.mark.slow
+
 VIEW = feature_view("stats").having("metadata.namespace", "shop").build()
 BODY = {"features": ["stats:visits"], "entities": {"user_id": [1]}, "project": "shop"}
 

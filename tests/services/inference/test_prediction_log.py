@@ -29,6 +29,8 @@ from millrace_services.inference.prediction_log import PredictionLog
 from millrace_services.inference.settings import LogSettings
 from millrace_services.web.hot import Call
 
+pytestmark = pytest.mark.slow
+
 UID = "6f1c2a7b-1111"
 SUM = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
 

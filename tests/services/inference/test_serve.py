@@ -252,6 +252,7 @@ async def test_before_the_model_is_loaded_it_is_live_and_not_ready(models):
         assert (refused.status_code, refused.json()["reason"]) == (503, "NotReady")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [

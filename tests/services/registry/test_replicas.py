@@ -15,6 +15,8 @@ from tests.builders import feature_view
 from tests.running_service import RunningService, StartService
 from tests.told_registry import tell
 
+pytestmark = pytest.mark.slow
+
 VIEW = feature_view("stats").having("metadata.namespace", "shop").build()
 
 
