@@ -13,6 +13,7 @@ T = TypeVar("T")
 TIMED_OUT: Final = "TimedOut"
 CANCELLED: Final = "Cancelled"
 NO_SOURCE: Final = "NoSource"
+FROM_THE_FUTURE: Final = "FromTheFuture"
 NOT_GATHERED: Final = "NotGathered"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from millrace_core.base.errors import MillraceError
 from millrace_operators.facts.fact import (
     CANCELLED,
+    FROM_THE_FUTURE,
     NO_SOURCE,
     TIMED_OUT,
     Absent,
@@ -26,6 +27,8 @@ from millrace_operators.facts.source import FactSource, NoReading, Reading
 _log = logging.getLogger(__name__)
 
 DEADLINE_SECONDS: Final = 5.0
+# How far the clocks of a source and of this process may be apart.
+AHEAD: Final = timedelta(seconds=30)
 
 _Answer = Reading[Any] | NoReading
 
@@ -52,6 +55,8 @@ class FactGatherer:
         # Reads that go on although they were cancelled. Each is waited for before its request is made once more, so
         # that a source which never answers costs one task, not one a turn.
         self._unfinished: dict[FactRequest[Any], asyncio.Task[_Answer]] = {}
+        # Until when a request is not made, or a source not asked at all, because it hung.
+        self._paused: dict[FactRequest[Any] | FactSource, datetime] = {}
 
     async def gather(self, requests: Iterable[FactRequest[Any]]) -> Facts:
         """Asks for everything at once; a fact that fails, hangs or is cancelled says so and keeps no other back.
@@ -59,7 +64,8 @@ class FactGatherer:
         Raises:
             CancelledError: the caller itself was cancelled; the sources are, too.
         """
-        asked = dict.fromkeys(requests)
+        asked, began = dict.fromkeys(requests), self._clock()
+        self._paused = {key: until for key, until in self._paused.items() if until > began}
         tasks = {request: task for request in asked if (task := self._ask(request)) is not None}
         try:
             if tasks:
@@ -68,11 +74,25 @@ class FactGatherer:
             for request, task in tasks.items():
                 self._let_go(request, task)
         now = self._clock()
-        return Facts({request: self._fact(request, tasks.get(request), now) for request in asked})
+        facts = {request: self._fact(request, tasks.get(request), now) for request in asked}
+        self._pause({request: facts[request] for request in tasks}, now)
+        return Facts(facts)
+
+    def _pause(self, facts: Mapping[FactRequest[Any], Fact[Any]], now: datetime) -> None:
+        """What hung is left alone for a while: the request, and its source where that answered nothing else either."""
+        hung = {
+            request: self._sources[type(request)]
+            for request, fact in facts.items()
+            if isinstance(fact, Failed) and fact.reason == TIMED_OUT
+        }
+        answering = {self._sources[type(request)] for request in facts if request not in hung}
+        for request, source in hung.items():
+            if source.pause is not None:
+                self._paused[request if source in answering else source] = now + source.pause
 
     def _ask(self, request: FactRequest[Any]) -> asyncio.Task[_Answer] | None:
         source = self._sources.get(type(request))
-        if source is None or request in self._unfinished:
+        if source is None or request in self._unfinished or self._paused.keys() & {request, source}:
             return None
         return asyncio.create_task(_read(source, request), name=f"reading {request}")
 
@@ -94,16 +114,21 @@ class FactGatherer:
         source = self._sources.get(type(request))
         if source is None:
             return Failed("nobody", NO_SOURCE, f"no source answers {type(request).__name__}")
-        if task is None:
+        if task is None and request in self._unfinished and source.pause is None:
             return Failed(source.name, TIMED_OUT, "an earlier question is not answered yet")
-        if not task.done():
-            return Failed(source.name, TIMED_OUT, f"no answer within {self._deadline:g} s")
+        if task is None or not task.done():
+            return Failed(source.name, TIMED_OUT, self._late(source))
         if task.cancelled():
             return Failed(source.name, CANCELLED, "the question was cancelled")
         try:
             return _fact_of(source, task.result(), now)
         except Exception as error:
-            return _failed(source, request, error)
+            failed = _failed(source, request, error)
+            return failed if failed.reason != TIMED_OUT else Failed(source.name, TIMED_OUT, self._late(source))
+
+    def _late(self, source: FactSource) -> str:
+        again = f"; it is asked again {source.pause.total_seconds():g} s later" if source.pause is not None else ""
+        return f"no answer within {self._deadline:g} s{again}"
 
 
 async def _read(source: FactSource, request: FactRequest[Any]) -> _Answer:
@@ -123,6 +148,12 @@ def _fact_of(source: FactSource, answer: _Answer, now: datetime) -> Fact[Any]:
         return Absent(source.name, answer.at)
     if not isinstance(answer, Reading):
         raise TypeError(f"expected a Reading or NoReading, got {type(answer).__name__}")
+    if answer.at - now > AHEAD:
+        return Failed(
+            source.name,
+            FROM_THE_FUTURE,
+            f"its answer is dated more than {AHEAD.total_seconds():g} s from now; set its clock, or this one",
+        )
     known = Known(answer.value, source.name, answer.at)
     if source.max_age is not None and known.age(now) > source.max_age:
         return Stale(source.name, answer.at, source.max_age)

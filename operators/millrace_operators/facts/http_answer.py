@@ -9,9 +9,10 @@ import aiohttp
 
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.base.timeouts import ANSWER_SECONDS
+from millrace_operators.facts.fact import TIMED_OUT
 
 _MOST_BYTES: Final = 1 << 20
-_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
+_NO_ANSWER: Final = (aiohttp.ClientError, OSError)
 
 
 async def answer_of(
@@ -30,6 +31,8 @@ async def answer_of(
             session.get(url, params=query, headers=headers, allow_redirects=headers is None) as answer,
         ):
             return answer.status, await _body(answer.content)
+    except TimeoutError as error:
+        raise RetryError(f"no answer within {ANSWER_SECONDS:g} s", reason=TIMED_OUT) from error
     except _NO_ANSWER as error:
         raise RetryError(f"no answer: {error or type(error).__name__}") from error
 

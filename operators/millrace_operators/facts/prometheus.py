@@ -14,7 +14,7 @@ from millrace_core.base.shown import shown
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_operators.facts.fact import FactRequest
 from millrace_operators.facts.http_answer import answer_of
-from millrace_operators.facts.source import FactSource, NoReading, Reading
+from millrace_operators.facts.source import PAUSE, FactSource, NoReading, Reading
 
 _OLDEST: Final = timedelta(minutes=2)
 _WIDTH: Final = 300
@@ -44,6 +44,7 @@ class Prometheus(FactSource):
 
     name = "Prometheus"
     answers = PrometheusNumber
+    pause = PAUSE
     # Of the moment for which the answer holds: a cache between may keep an old one.
     max_age = _OLDEST
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from millrace_operators.facts.fact import FactRequest
 
 T = TypeVar("T")
+
+# Of sources beyond the API server: turns that wait for one that hangs would do nothing else.
+PAUSE: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,13 @@ class FactSource(ABC):
         name: as messages show it, such as "the API server".
         answers: the class of requests that it answers.
         max_age: how old a reading may be; None: as old as it is.
+        pause: how long it is not asked again after it gave no answer in time; None: it is asked each time.
     """
 
     name: ClassVar[str]
     answers: ClassVar[type[FactRequest[Any]]]
     max_age: timedelta | None = None
+    pause: timedelta | None = None
 
     @abstractmethod
     async def read(self, request: Any) -> Reading[Any] | NoReading:

@@ -14,11 +14,11 @@ from millrace_core.base import timestamps
 from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.base.timeouts import ANSWER_SECONDS
-from millrace_operators.facts.fact import FactRequest
-from millrace_operators.facts.source import FactSource, NoReading, Reading
+from millrace_operators.facts.fact import TIMED_OUT, FactRequest
+from millrace_operators.facts.source import PAUSE, FactSource, NoReading, Reading
 
 # What is no answer, or none that is understood.
-_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError, RejectError)
+_NO_ANSWER: Final = (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, RejectError)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class StoredViews(FactSource):
 
     name = "the gateway"
     answers = StoredWatermark
+    pause = PAUSE
 
     def __init__(self, url: str, now: Callable[[], datetime], bearer: Bearer = OPEN) -> None:
         self._url = f"{url.rstrip('/')}/v1/feature-views"
@@ -64,6 +65,10 @@ class StoredViews(FactSource):
                 answer.raise_for_status()
                 found = (await answer.json())["watermark"]
             watermark = None if found is None else timestamps.parse(str(found))
+        except TimeoutError as error:
+            raise RetryError(
+                f"the gateway {self._url} does not answer within {ANSWER_SECONDS:g} s", reason=TIMED_OUT
+            ) from error
         except _NO_ANSWER as error:
             raise RetryError(f"the gateway {self._url} does not say: {error or type(error).__name__}") from error
         now = self._now()

@@ -226,6 +226,67 @@ def test_a_source_that_heeds_nothing_holds_one_task_however_many_turns_there_are
     assert isinstance(fact, Known)
 
 
+class Pausing(Numbers):
+    pause = timedelta(seconds=30)
+
+
+LATE = "no answer within 5 s; it is asked again 30 s later"
+
+
+def test_a_source_that_hung_holds_one_turn_and_is_left_alone_for_a_while() -> None:
+    async def turns() -> tuple[list[str], list[float], Fact[int]]:
+        numbers, said, took = Pausing(a=never, b=after(1)), [], []
+        gatherer = FactGatherer([numbers], deadline=DEADLINE, clock=now)
+        for name in ("a", "a", "b"):
+            began = asyncio.get_running_loop().time()
+            fact = (await gatherer.gather([Number(name)])).get(Number(name))
+            assert isinstance(fact, Failed)
+            said.append(fact.message)
+            took.append(asyncio.get_running_loop().time() - began)
+        await asyncio.sleep(30)
+        return said, took, (await gatherer.gather([Number("b")])).get(Number("b"))
+
+    said, took, fact = run(turns())
+    assert said == [LATE] * 3
+    assert took == [DEADLINE, 0, 0]
+    assert isinstance(fact, Known)
+
+
+def test_of_a_source_that_answers_others_only_the_question_that_hung_is_not_asked() -> None:
+    async def turns() -> tuple[Facts, list[str]]:
+        numbers = Pausing(a=never, b=after(1))
+        gatherer = FactGatherer([numbers], deadline=DEADLINE, clock=now)
+        for _ in range(2):
+            facts = await gatherer.gather([Number("a"), Number("b")])
+        return facts, numbers.asked
+
+    facts, asked = run(turns())
+    assert asked == ["a", "b", "b"]
+    assert isinstance(facts.get(Number("b")), Known)
+
+
+def test_a_client_that_gives_up_by_itself_has_a_source_that_hung() -> None:
+    async def turns() -> tuple[Fact[int], list[str]]:
+        numbers = Pausing(a=failing(RetryError("no answer within 5 s", reason="TimedOut")))
+        gatherer = FactGatherer([numbers], deadline=DEADLINE, clock=now)
+        for _ in range(2):
+            fact = (await gatherer.gather([Number("a")])).get(Number("a"))
+        return fact, numbers.asked
+
+    assert run(turns()) == (Failed("numbers", "TimedOut", LATE), ["a"])
+
+
+@pytest.mark.parametrize(("ahead", "known"), [(30, True), (30.001, False)])
+def test_an_answer_that_is_dated_beyond_the_clocks_differences_is_none(ahead: float, known: bool) -> None:
+    async def read(_: Number) -> Reading[int]:
+        return Reading(7, now() + timedelta(seconds=ahead))
+
+    fact = gathered(Numbers(a=read))["a"]
+    assert isinstance(fact, Known) == known
+    if isinstance(fact, Failed):
+        assert (fact.reason, "dated more than 30 s from now" in fact.message) == ("FromTheFuture", True)
+
+
 def test_of_two_turns_that_ask_the_same_deaf_source_at_once_both_reads_must_end_before_it_is_asked_again() -> None:
     async def turns() -> list[str]:
         numbers = Numbers(a=deaf)  # each read goes on for 100 s
