@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
+
+import numpy as np
 
 from millrace_core.gates import classification, probability, regression
 from millrace_core.gates.measured import Measured
@@ -44,7 +47,13 @@ def measure(name: str, predictions: Predictions, *, min_rows: int = 1) -> Measur
         return too_few(predictions.rows, min_rows)
     outputs = [each for each in (predictions.scores, predictions.predicted) if each is not None]
     unusable = unusable_labels(predictions.labels) or next(filter(None, map(not_finite, outputs)), None)
-    return unusable or METRICS[name].compute(predictions)
+    if unusable is not None:
+        return unusable
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = METRICS[name].compute(predictions)
+    if isinstance(found, Measured) and not math.isfinite(found.value):
+        return Inconclusive("NotFinite", f"the {name} of these rows is beyond what a number can be")
+    return found
 
 
 def too_few(rows: int, min_rows: int) -> Inconclusive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,10 +72,13 @@ def _name(value: object) -> str:
 
 
 def unusable_labels(labels: Array) -> Inconclusive | None:
-    """Why labels are no truth: some are null, or NaN."""
+    """Why labels are no truth: some are null, NaN or infinite."""
     missing = sum(value is None or value != value for value in labels.tolist())  # noqa: PLR0124 NaN alone is not itself
     if missing:
         return Inconclusive("NullLabels", f"{missing} of {len(labels)} labels are null; leave those rows out")
+    endless = sum(isinstance(value, float) and math.isinf(value) for value in labels.tolist())
+    if endless:
+        return Inconclusive("NotFinite", f"{endless} of {len(labels)} labels are infinite; leave those rows out")
     return None
 
 

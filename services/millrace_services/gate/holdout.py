@@ -6,9 +6,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from millrace_core.api.gates import Holdout
@@ -23,6 +25,13 @@ logger = logging.getLogger(__name__)
 
 FIELD: Final = "spec.gates.holdout"
 BATCH: Final = 1024
+# Of the values of one batch. A small file may hold large ones: what is said a thousand times is there once.
+BATCH_BYTES: Final = 32 * 1024**2
+# Of a row group, in the columns that are read, as it is in memory before values are made of it.
+GROUP_BYTES: Final = 1024**3
+# Of all values that a column of labels has.
+LABEL_BYTES: Final = 256 * 1024**2
+_FIXED_BYTES: Final = 8
 
 
 class HoldoutFile:
@@ -31,7 +40,9 @@ class HoldoutFile:
     def __init__(self, path: Path, shown: str) -> None:
         self._shown = shown
         try:
-            self._file = pq.ParquetFile(path)
+            schema = pq.read_schema(path)
+            texts = [each.name for each in schema if _is_text(each.type)]
+            self._file = pq.ParquetFile(path, read_dictionary=texts)
         except (pa.ArrowException, OSError) as error:
             raise self._corrupt(error) from error
         self.columns: list[str] = list(self._file.schema_arrow.names)
@@ -55,20 +66,63 @@ class HoldoutFile:
             )
 
     def batches(self, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
-        """Batches of these columns, ``most`` rows together, from the beginning of the file.
+        """Batches of these columns, ``most`` rows together, from the beginning of the file; texts are dictionaries.
+
+        Of the first column, which is kept of all rows, there may be ``LABEL_BYTES``.
 
         Raises:
-            RejectError: the file is corrupt.
+            RejectError: the file is corrupt, or holds values that are too large.
         """
-        left = most
+        names = list(dict.fromkeys(columns))
+        done = kept = 0
         try:
-            for batch in self._file.iter_batches(BATCH, columns=list(dict.fromkeys(columns))):
-                if left <= 0:
+            for batch in self._file.iter_batches(self._rows_at_once(names), columns=names):
+                whole = batch.slice(0, most - done)
+                kept += int(_sizes(whole.column(names[0])).sum())
+                if kept > LABEL_BYTES:
+                    raise self._too_large(f"has {kept} bytes in the column {names[0]!r}", LABEL_BYTES)
+                for start, size in self._cut(whole, done):
+                    yield whole.slice(start, size)
+                done += whole.num_rows
+                if done >= most:
                     return
-                yield batch.slice(0, left)
-                left -= batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise self._corrupt(error) from error
+
+    def _rows_at_once(self, names: Sequence[str]) -> int:
+        """How many rows are read at once, by the largest row group."""
+        metadata, schema = self._file.metadata, self._file.schema
+        wanted = [at for at in range(len(schema)) if schema.column(at).path.split(".")[0] in names]
+        nested = any(schema.column(at).max_repetition_level for at in wanted)
+        least = BATCH
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            chunks = [group.column(at) for at in wanted]
+            size = sum(max(each.total_uncompressed_size, _FIXED_BYTES * each.num_values) for each in chunks)
+            if size > GROUP_BYTES:
+                raise self._too_large(f"has {size} bytes in the columns that are read of a row group", GROUP_BYTES)
+            if nested and group.num_rows:
+                least = min(least, max(1, BATCH_BYTES * group.num_rows // max(size, 1)))
+        return least
+
+    def _cut(self, batch: pa.RecordBatch, before: int) -> Iterator[tuple[int, int]]:
+        """Where parts of a batch begin, and how many rows they have."""
+        sizes = np.zeros(batch.num_rows, np.int64)
+        for column in batch.columns:
+            sizes += _sizes(column)
+        start, size = 0, 0
+        for at, each in enumerate(sizes.tolist()):
+            if each > BATCH_BYTES:
+                raise self._too_large(f"has a row, the {before + at + 1}th, of {each} bytes", BATCH_BYTES)
+            if size + each > BATCH_BYTES:
+                yield start, at - start
+                start, size = at, 0
+            size += each
+        if start < batch.num_rows:
+            yield start, batch.num_rows - start
+
+    def _too_large(self, said: str, most: int) -> RejectError:
+        return _too_large(self._shown, said, most)
 
     def _corrupt(self, error: Exception) -> RejectError:
         said = (str(error).splitlines() or [type(error).__name__])[0][:200]
@@ -78,6 +132,20 @@ class HoldoutFile:
             field=f"{FIELD}.uri",
             reason="BadHoldout",
         )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+
+
+def _sizes(column: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """[n] bytes of a column's values, were they made one by one."""
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        each = column.nbytes // max(len(column), 1)
+        return np.full(len(column), max(each, _FIXED_BYTES), np.int64)
+    lengths = pc.binary_length(column.dictionary).cast(pa.int64()).take(column.indices)
+    found: np.ndarray[Any, np.dtype[np.int64]] = pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
+    return found
 
 
 def bring(holdout: Holdout, environ: Mapping[str, str], door: Door, path: Path, most: int) -> HoldoutFile:

@@ -206,3 +206,40 @@ def test_a_model_that_does_not_load_is_a_failure_of_the_job_and_no_judgement(run
 def test_the_judgement_of_many_rules_fits_into_a_termination_message(run: Run) -> None:
     found = run(*({"metric": "auc", "min": 0.5 + number / 1000} for number in range(16)))
     assert len(found["rules"]) == 16
+
+
+def test_infinite_labels_are_no_truth(run: Run, tmp_path: Path) -> None:
+    labels = LABEL.astype(np.float64)
+    labels[3] = np.inf
+    found = run({"metric": "rmse", "max": 1}, rows=write(tmp_path / "x.parquet", a=X[:, 0], b=X[:, 1], target=labels))
+    assert verdicts(found) == ["Inconclusive"]
+    assert f"1 of {ROWS} labels are infinite" in found["rules"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "said"),
+    [
+        ("BATCH_BYTES", 900, "has a row, the 3th, of 1016 bytes, 900 are the most"),
+        ("LABEL_BYTES", 3000, "bytes in the column 'target', 3000 are the most"),
+        ("GROUP_BYTES", 100, "bytes in the columns that are read of a row group, 100 are the most"),
+    ],
+)
+def test_texts_that_are_large_once_they_are_read_are_named_in_the_condition(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: int, said: str
+) -> None:
+    monkeypatch.setattr(f"millrace_services.gate.holdout.{name}", limit)
+    target = ["a", "b", *["c" * 1000] * (ROWS - 2)]
+    found = run(
+        {"metric": "accuracy", "min": 0}, rows=write(tmp_path / "x.parquet", a=X[:, 0], b=X[:, 1], target=target)
+    )
+    assert verdicts(found) == ["Inconclusive"]
+    assert said in found["rules"][0]["message"]
+
+
+def test_rows_that_are_large_together_are_judged_in_parts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millrace_services.gate.holdout.BATCH_BYTES", 1024)
+    rows = write(tmp_path / "x.parquet", a=X[:, 0], b=X[:, 1], target=LABEL.astype(str))
+    found = run({"metric": "auc", "min": 0.9}, rows=rows)
+    assert (found["verdict"], found["rows"]) == ("Pass", ROWS)
