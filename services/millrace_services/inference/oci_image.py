@@ -37,10 +37,10 @@ _SHOWN: Final = 5
 
 
 class _File(NamedTuple):
-    """Where a file is: the layer, and the member of its archive, "" where the layer is the file."""
+    """Where a file is: the layer, and which member of its archive, None where the layer is the file."""
 
     layer: Layer
-    member: str
+    member: int | None
 
 
 class OciModel:
@@ -75,7 +75,7 @@ class OciModel:
         if found is None:
             raise self._reject(f"has no file {path}, which {self._main} names", "ModelNotFound")
         shown = self._uri._replace(shown=f"{self._uri.shown}#{path}")
-        if not found.member:
+        if found.member is None:
             return shown, self._registry.reader(found.layer)
         return shown, _Member(shown, self._archives[found.layer.digest].partial, found, self._limit)
 
@@ -87,7 +87,7 @@ class OciModel:
         """
         path = "/".join([*self._main.split("/")[:-1], name]) if name else self._main
         found = self._files[path]
-        if not found.member:
+        if found.member is None:
             self._require(found.layer, file)
 
     def forget(self) -> None:
@@ -100,25 +100,45 @@ class OciModel:
         return self._most + _BESIDE_BYTES
 
     def _found(self) -> dict[str, _File]:
-        """All files by their paths; of two with one path that of the upper layer."""
+        """All files by their paths: whatever an upper layer has at a path, or took away, hides what lower ones have.
+
+        Source: OCI image format, layer.md, "Applying Changesets" and "Whiteouts", which are about lower layers alone.
+        """
         files: dict[str, _File] = {}
         gone: set[str] = set()
         for layer in reversed(self._registry.layers()):
             if layer.name:
                 if (path := uris.relative(layer.name)) is None:
                     raise self._reject(f"has a file called {layer.name[:200]!r}, which is no path below it", "BadModel")
-                files.setdefault(path, _File(layer, ""))
+                files.setdefault(path, _File(layer, None))
                 continue
-            hidden = set(gone)
-            for member in self._members(self._archive(layer)):
-                folder, _, last = member.name.removeprefix("./").rpartition("/")
-                if last.startswith(_GONE):
-                    gone.add(folder if last == _ALL_GONE else f"{folder}/{last.removeprefix(_GONE)}".lstrip("/"))
-                    continue
-                path = uris.relative(member.name) if member.isfile() else None
-                if path is not None and path not in files and not _hidden(path, hidden):
-                    files[path] = _File(layer, member.name)
+            here, its_gone = self._unpacked(layer)
+            for path, file in here.items():
+                if file is not None and path not in files and not _hidden(path, gone):
+                    files[path] = file
+            gone |= its_gone | here.keys()
         return files
+
+    def _unpacked(self, layer: Layer) -> tuple[dict[str, _File | None], set[str]]:
+        """What is at the paths of one archive, None where that is no file, and the paths that it takes from lower ones.
+
+        Of several members with one path the last is there, as if they were unpacked one after the other.
+        """
+        here: dict[str, _File | None] = {}
+        gone: set[str] = set()
+        for number, member in enumerate(self._members(self._archive(layer))):
+            folder, _, last = member.name.removeprefix("./").rpartition("/")
+            if last.startswith(_GONE):
+                gone.add(folder if last == _ALL_GONE else f"{folder}/{last.removeprefix(_GONE)}".lstrip("/"))
+                continue
+            path = uris.relative(member.name)
+            if path is None or member.isdir():
+                here.pop(path or "", None)
+            elif member.islnk():
+                here[path] = here.get(uris.relative(member.linkname) or "")
+            else:
+                here[path] = _File(layer, number) if member.isfile() else None
+        return here, gone
 
     def _archive(self, layer: Layer) -> Path:
         """The archive of a layer, whole on this disk."""
@@ -188,8 +208,8 @@ class _Member:
         """The whole file, whatever the range: an archive is read from its beginning."""
         del start, stop
         with _archive(self._path, self._uri, self._limit) as archive:
-            for member in archive:
-                if member.name == self._file.member and member.isfile():
+            for number, member in enumerate(archive):
+                if number == self._file.member:
                     stream = cast("IO[bytes]", archive.extractfile(member))
                     yield ObjectRange(_chunks(stream), member.size, self._file.layer.digest, False)
                     return
@@ -252,4 +272,6 @@ def _damaged(uri: ObjectUri, error: Exception) -> RejectError:
 
 
 def _hidden(path: str, gone: set[str]) -> bool:
-    return bool(gone) and any(path == each or path.startswith(f"{each}/") or not each for each in gone)
+    """Whether the path, or a folder that it is in, is gone; the folder of all is ""."""
+    parts = path.split("/")
+    return any("/".join(parts[:end]) in gone for end in range(len(parts) + 1))

@@ -138,6 +138,56 @@ def test_a_modelcar_gives_the_file_of_its_uppermost_layer(registry, models, path
     assert left(path) == ["model.onnx", "model.onnx.digest"]
 
 
+def members(*entries: tuple[str, bytes, bytes | str]) -> tuple[bytes, dict[str, object]]:
+    """A layer of members with their types; what is no content is the target of a link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        for name, kind, content in entries:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            if isinstance(content, str):
+                info.linkname = content
+                made.addfile(info)
+            else:
+                info.size = len(content)
+                made.addfile(info, io.BytesIO(content))
+    return buffer.getvalue(), {}
+
+
+@pytest.mark.parametrize("second", ["m.onnx", "./m.onnx"])
+def test_of_two_members_with_one_path_the_last_is_there(registry, models, path, second):
+    content = models["sum"].read_bytes()
+    registry.push(
+        "1", members(("m.onnx", tarfile.REGTYPE, models["lookup"].read_bytes()), (second, tarfile.REGTYPE, content))
+    )
+    fetched(registry.uri(), path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "upper",
+    [
+        [("m/net.onnx", tarfile.SYMTYPE, "/elsewhere")],
+        [("m", tarfile.REGTYPE, b"a file where a folder was")],
+        [("m/net.onnx", tarfile.REGTYPE, b"x"), ("m/net.onnx", tarfile.SYMTYPE, "/elsewhere")],
+    ],
+    ids=["link", "file", "link-behind-file"],
+)
+def test_whatever_an_upper_layer_has_at_a_path_hides_the_file_of_a_lower_one(registry, models, path, upper):
+    registry.push("1", archive({"m/net.onnx": models["sum"].read_bytes()}), members(*upper))
+    with pytest.raises(RejectError, match=r"has no file that ends with \.onnx"):
+        fetched(registry.uri(), path)
+
+
+def test_a_whiteout_takes_nothing_from_its_own_layer_and_a_hard_link_is_the_file_it_names(registry, models, path):
+    content = models["sum"].read_bytes()
+    own = [("m/.wh..wh..opq", tarfile.REGTYPE, b""), ("m/net", tarfile.REGTYPE, content)]
+    linked = ("m/net.onnx", tarfile.LNKTYPE, "m/net")
+    registry.push("1", archive({"m/old.onnx": models["lookup"].read_bytes()}), members(*own, linked))
+    fetched(registry.uri(), path)
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("gone", ["models/.wh.m.onnx", ".wh.models", "models/.wh..wh..opq"])
 def test_a_file_that_an_upper_layer_deleted_is_not_there(registry, models, path, gone):
     registry.push("1", archive({"models/m.onnx": models["sum"].read_bytes()}), archive({gone: b""}))
