@@ -108,3 +108,29 @@ def test_what_is_not_there_is_one_clear_sentence(
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_an_export_has_each_row_once_of_all_hours_and_columns_though_files_and_schemas_differ(tmp_path: Path) -> None:
+    lake = Lake((tmp_path / "lake").as_uri(), {})
+    hour = 3600 * 1_000_000
+    parts = [
+        (BEGIN, "0a", table("a", "b")),
+        (BEGIN, "0b", table("b", "c", name="y")),
+        (BEGIN + hour, "0a", table("d", at=BEGIN + hour)),
+    ]
+    for at, writer, rows in parts:
+        pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=1)
+        folder = layout.hour_of("shop", "ranker", at).folder
+        lake.put(f"{folder}/{layout.file_name(writer, 1)}", tmp_path / "rows.parquet")
+    target = tmp_path / "all.parquet"
+    assert predictions.export("ranker", target, namespace="shop", lake=tmp_path / "lake", **PERIOD) == 4
+    found = pq.read_table(target)
+    assert found.column("id").to_pylist() == ["a", "b", "c", "d"]
+    read = predictions.read("ranker", namespace="shop", lake=tmp_path / "lake", **PERIOD).table
+    assert found.column_names == read.column_names
+    predictions.export("ranker", target, namespace="shop", lake=tmp_path / "lake", columns=["input.y"], **PERIOD)
+    [values] = pq.read_table(target).to_pydict().values()
+    assert [each is None for each in values] == [True, True, False, True]
+    with pytest.raises(RejectError, match="there is no column 'nothing'"):
+        predictions.export("ranker", target, namespace="shop", lake=tmp_path / "lake", columns=["nothing"], **PERIOD)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["all.parquet", "lake", "rows.parquet"]

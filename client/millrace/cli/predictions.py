@@ -95,10 +95,11 @@ def export(
     end: End = None,
     columns: Columns = None,
 ) -> None:
-    """Writes predictions to one Parquet file."""
-    found = predictions.read(service, namespace=namespace, start=start, end=end, columns=_names(columns), lake=lake)
-    found.to_parquet(path)
-    output.note(f"{found.table.num_rows:,} rows are in {path}")
+    """Writes predictions to one Parquet file, hour after hour, however many there are."""
+    rows = predictions.export(
+        service, path, namespace=namespace, start=start, end=end, columns=_names(columns), lake=lake
+    )
+    output.note(f"{rows:,} rows are in {path}")
 
 
 def _names(columns: str | None) -> list[str] | None:

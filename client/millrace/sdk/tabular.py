@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +66,21 @@ class Tabular:
 
 def write_parquet(table: pa.Table, target: Path) -> None:
     """Writes under another name and renames. Raises as ``Tabular.to_parquet``."""
+    with whole_file(target) as partial:
+        pq.write_table(table, partial)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes the file where all goes well, and nothing otherwise.
+
+    Raises:
+        RejectError: it cannot be written.
+    """
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".parquet", delete=False) as partial:
-            pq.write_table(table, partial.name)
-        Path(partial.name).replace(target)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder:
+            partial = Path(folder) / target.name
+            yield partial
+            partial.replace(target)
     except OSError as error:
         raise RejectError(f"cannot write {target}: {error.strerror or error}", field="path") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -16,6 +16,8 @@ from millrace_core.base.shown import shown
 from millrace_core.evidence import columns as columns_of
 from millrace_core.evidence import layout
 from millrace_data.evidence.lake import File, Lake
+
+T = TypeVar("T")
 
 # A file that was merged and deleted between the listing and the reading is looked for again so often.
 _ATTEMPTS: Final = 5
@@ -50,7 +52,7 @@ def read(lake: Lake, question: Question) -> pa.Table:
     return while_files_go(lake, question.start, question.end, lambda: _read(lake, question))
 
 
-def while_files_go(lake: Lake, start: datetime, end: datetime, read: Callable[[], pa.Table]) -> pa.Table:
+def while_files_go(lake: Lake, start: datetime, end: datetime, read: Callable[[], T]) -> T:
     """What ``read`` gives of a period; asked again where a file was merged and deleted under its hands.
 
     Raises:
@@ -71,13 +73,10 @@ def while_files_go(lake: Lake, start: datetime, end: datetime, read: Callable[[]
 
 def _read(lake: Lake, question: Question) -> pa.Table:
     start, end = (_micros(moment) for moment in (question.start, question.end))
-    hours = list(_hours(lake, question))
-    if not hours:
-        _require_service(lake, question)
     parts: list[pa.Table] = []
     schemas: list[pa.Schema] = []
     found = 0
-    for folder in reversed(hours):  # the newest first, in case that they are enough
+    for folder in reversed(hours(lake, question)):  # the newest first, in case that they are enough
         taken = _hour(lake, folder, question, start, end, schemas)
         if taken is not None:
             parts.append(taken)
@@ -184,12 +183,15 @@ def _part(
     # By number: a name with dots would be taken for a path into a nested column.
     with lake.explained(file.path):
         table = _columns(parquet, groups, [name for name in schema.names if name in needed])
-    times = table.column("time").cast(pa.int64())
-    keep = pc.and_(pc.greater_equal(times, start), pc.less(times, end))
-    if question.id is not None:
-        keep = pc.and_(keep, pc.equal(table.column("id"), question.id))
-    kept = table.filter(keep)
+    kept = table.filter(asked(table, question))
     return kept if kept.num_rows else None
+
+
+def asked(table: pa.Table, question: Question) -> pa.ChunkedArray:
+    """Of each row whether it is of the period, and of the prediction, that are asked for."""
+    times = table.column("time").cast(pa.int64())
+    keep = pc.and_(pc.greater_equal(times, _micros(question.start)), pc.less(times, _micros(question.end)))
+    return keep if question.id is None else pc.and_(keep, pc.equal(table.column("id"), question.id))
 
 
 def _columns(parquet: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
@@ -214,6 +216,18 @@ def _range(parquet: pq.ParquetFile, schema: pa.Schema, at: int, name: str) -> tu
     if statistics is None or not statistics.has_min_max:
         return None, None
     return statistics.min, statistics.max
+
+
+def hours(lake: Lake, question: Question) -> list[str]:
+    """Folders of hours in the period, in the order of time.
+
+    Raises:
+        NotFoundError: there is none, as the lake has nothing of the service.
+    """
+    found = list(_hours(lake, question))
+    if not found:
+        _require_service(lake, question)
+    return found
 
 
 def _hours(lake: Lake, question: Question) -> Iterator[str]:

@@ -42,13 +42,9 @@ def read(lake: Lake, question: Question) -> pa.Table:
 
 
 def _read(lake: Lake, question: Question) -> pa.Table:
-    keep = (pc.field("received") >= pa.scalar(question.start, OUTCOME_COLUMNS.field("received").type)) & (
-        pc.field("received") < pa.scalar(question.end, OUTCOME_COLUMNS.field("received").type)
-    )
-    if question.experiment is not None:
-        keep &= pc.field("experiment") == question.experiment
+    keep = asked(question)
     parts = [OUTCOME_COLUMNS.empty_table()]
-    for hour in _hours(lake, question):
+    for hour in hours(lake, question):
         for file, parquet in reading.opened(lake, hour):
             with lake.explained(file.path):
                 table = parquet.read()
@@ -60,7 +56,17 @@ def _read(lake: Lake, question: Question) -> pa.Table:
     return table if question.limit is None else table.slice(max(0, table.num_rows - question.limit))
 
 
-def _hours(lake: Lake, question: Question) -> Iterator[str]:
+def asked(question: Question) -> pc.Expression:
+    """Whether a row is of the period and experiment that are asked for."""
+    kind = OUTCOME_COLUMNS.field("received").type
+    keep = (pc.field("received") >= pa.scalar(question.start, kind)) & (
+        pc.field("received") < pa.scalar(question.end, kind)
+    )
+    return keep if question.experiment is None else keep & (pc.field("experiment") == question.experiment)
+
+
+def hours(lake: Lake, question: Question) -> Iterator[str]:
+    """Folders of hours that may have rows of the period, in the order of time."""
     for folder in lake.folders(f"{OUTCOMES}/{layout.part('namespace', question.namespace)}"):
         day = layout.date_in(folder)
         if day is None:
