@@ -53,10 +53,9 @@ def export(
     start: Start = None,
     end: End = None,
 ) -> None:
-    """Writes outcomes to one Parquet file."""
-    found = outcomes.read(experiment, namespace=namespace, start=start, end=end, lake=lake)
-    found.to_parquet(path)
-    output.note(f"{found.table.num_rows:,} rows are in {path}")
+    """Writes outcomes to one Parquet file, hour after hour, however many there are."""
+    rows = outcomes.export(experiment, path, namespace=namespace, start=start, end=end, lake=lake)
+    output.note(f"{rows:,} rows are in {path}")
 
 
 @app.command()
@@ -67,7 +66,15 @@ def rebuild(
         str | None, typer.Option(help="URL of the gateway.", envvar=outcomes.GATEWAY, show_default=False)
     ] = None,
     token_file: TokenFile = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LOG",
+            help="Give up a log whose gateway does not come back: what of it is not in the lake. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Makes the sums of an Experiment anew, of what was logged."""
-    outcomes.rebuild(experiment, namespace=namespace, gateway=gateway, token=token_file)
+    outcomes.rebuild(experiment, namespace=namespace, gateway=gateway, without=without or (), token=token_file)
     output.note(f"the sums of {namespace}/{experiment} are whole")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import httpx
 import pyarrow as pa
 
 from millrace.sdk import evidence
-from millrace.sdk.tabular import Tabular
+from millrace.sdk.tabular import Tabular, whole_file
 from millrace.sdk.time_arguments import TimeArgument
 from millrace_core.base import bearer
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
@@ -58,13 +59,43 @@ def read(
     return Outcomes(reading_outcomes.read(evidence.lake(lake), question))
 
 
+def export(
+    experiment: str | None,
+    path: str | os.PathLike[str],
+    *,
+    namespace: str,
+    start: TimeArgument | None = None,
+    end: TimeArgument | None = None,
+    lake: str | os.PathLike[str] | None = None,
+) -> int:
+    """Writes outcomes to one Parquet file, hour after hour; how many. Their ids have to fit into memory, and no more.
+
+    Args:
+        experiment, start, end, lake: as ``read`` has them.
+
+    Raises:
+        RejectError: as ``read``, or the file cannot be written. RetryError: as ``read``.
+    """
+    from millrace_data.evidence import exporting  # noqa: PLC0415 what few callers need
+
+    since, until = evidence.period(start, end)
+    with whole_file(Path(path)) as partial:
+        return exporting.write_outcomes(evidence.lake(lake), Question(namespace, since, until, experiment), partial)
+
+
 def rebuild(
-    experiment: str, *, namespace: str, gateway: str | None = None, token: str | os.PathLike[str] | None = None
+    experiment: str,
+    *,
+    namespace: str,
+    gateway: str | None = None,
+    without: Sequence[str] = (),
+    token: str | os.PathLike[str] | None = None,
 ) -> None:
     """Has a gateway make the sums of an experiment anew, of what was logged.
 
     Args:
         gateway: its URL; absent: ``MILLRACE_GATEWAY_URL``.
+        without: logs of gateways that do not come back, by uid: what they had and the lake has not is given up.
         token: as in ``FeatureStore.connect``.
 
     Raises:
@@ -80,8 +111,9 @@ def rebuild(
         )
     headers = bearer.of(os.environ, token).headers()
     path = f"/experiments/{namespace}/{experiment}/rebuild"
+    body = {"without": list(without)}
     try:
-        answer = httpx.post(f"{url}{path}", json={}, headers=headers, timeout=_REBUILD_SECONDS)
+        answer = httpx.post(f"{url}{path}", json=body, headers=headers, timeout=_REBUILD_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RetryError(f"the gateway at {url} does not answer: {error}", field="gateway") from error
     if answer.is_success:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -23,7 +24,8 @@ LARGEST: Final = 1e100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_FIELDS: Final = frozenset(("experiment", "unit", "metric", "value", "time", "id"))
+_FIELDS: Final = ("experiment", "unit", "metric", "value", "time", "id")
+_ALL: Final = itemgetter(*_FIELDS)
 
 
 class Refused(NamedTuple):
@@ -79,10 +81,10 @@ def parse(body: bytes, experiments: Experiments, namespace: str, now: int, toler
             field="outcomes",
         )
     found = OutcomeRequest(single, [], [], [])
-    known: dict[Any, PublishedExperiment | MillraceError] = {}
+    known = _Known({}, {})
     for index, item in enumerate(items):
         try:
-            outcome = _one(item, experiments, known, namespace, now, tolerance)
+            outcome = _fitting(item, known, now) or _one(item, experiments, known, namespace, now, tolerance)
         except MillraceError as error:
             if not single:
                 error = _within(error, index)
@@ -103,20 +105,46 @@ def _within(error: MillraceError, index: int) -> MillraceError:
     )
 
 
+class _Known(NamedTuple):
+    """What rows of a batch have in common, worked out once: experiments, and times."""
+
+    experiments: dict[Any, PublishedExperiment | MillraceError]
+    times: dict[str, int]
+
+
+def _fitting(item: Any, known: _Known, now: int) -> tuple[PublishedExperiment, Outcome] | None:
+    """What ``_one`` gives of a plain outcome whose experiment and time were met before, in a third of the time."""
+    try:
+        reference, unit, outcome, value, said, identity = _ALL(item)
+        experiment, time = known.experiments[reference], known.times[said]
+        fits = (
+            type(experiment) is PublishedExperiment
+            and type(unit) is str
+            and 0 < len(unit) <= MOST_UNIT
+            and "\0" not in unit
+            and outcome in experiment.outcomes
+            and type(value) in (int, float)
+            and -LARGEST <= value <= LARGEST
+            and _ID.fullmatch(identity) is not None
+            and len(item) == len(_FIELDS)
+        )
+    except (KeyError, TypeError, IndexError):
+        return None
+    if not fits:
+        return None
+    namespace, name, uid = experiment.namespace, experiment.name, experiment.uid
+    return experiment, Outcome(namespace, name, uid, unit, outcome, float(value), time, identity, now)
+
+
 def _one(
-    item: Any,
-    experiments: Experiments,
-    known: dict[Any, PublishedExperiment | MillraceError],
-    namespace: str,
-    now: int,
-    tolerance: int,
+    item: Any, experiments: Experiments, known: _Known, namespace: str, now: int, tolerance: int
 ) -> tuple[PublishedExperiment, Outcome]:
     if not isinstance(item, dict):
         raise RejectError(f"{shown(item, 40)} came, an object is expected")
-    for name in item:
-        if name not in _FIELDS:
-            raise RejectError(f"the fields are {', '.join(sorted(_FIELDS))}", field=shown(name, 80).strip("'"))
-    experiment = _experiment(text(item, "experiment", 127), experiments, known, namespace)
+    if not item.keys() <= {*_FIELDS}:
+        name = next(name for name in item if name not in _FIELDS)
+        raise RejectError(f"the fields are {', '.join(sorted(_FIELDS))}", field=shown(name, 80).strip("'"))
+    experiment = _experiment(text(item, "experiment", 127), experiments, known.experiments, namespace)
     unit = checked_unit(item.get("unit"), "unit")
     outcome = text(item, "metric", 63)
     if outcome not in experiment.outcomes:
@@ -129,7 +157,10 @@ def _one(
     identity = text(item, "id", 128)
     if _ID.fullmatch(identity) is None:
         raise RejectError("1 to 128 of A-Z, a-z, 0-9, '.', '_', ':' and '-' are expected", field="id")
-    time = _time(item, now, tolerance)
+    said = text(item, "time", 64)
+    time = known.times.get(said)
+    if time is None:
+        time = known.times[said] = _time(said, now, tolerance)
     return experiment, Outcome(
         experiment.namespace, experiment.name, experiment.uid, unit, outcome, _value(item), time, identity, now
     )
@@ -192,8 +223,7 @@ def _value(item: Mapping[str, Any]) -> float:
     return number
 
 
-def _time(item: Mapping[str, Any], now: int, tolerance: int) -> int:
-    value = text(item, "time", 64)
+def _time(value: str, now: int, tolerance: int) -> int:
     moment = (timestamps.parse(value, field="time") - _EPOCH) // _MICROSECOND
     if moment > now + tolerance:
         raise RejectError(

@@ -2,6 +2,9 @@
 
 A segment of the spool goes to the lake once it is closed and all of its rows are in the store; what a process that was
 killed left is told to the store again, which knows what it has. Nothing is given up: a full spool takes no more.
+
+What is in the lake stays in the spool, too, until its owner has seen that the store is still the one that was told:
+somebody who fills a new one may have listed the lake a moment before.
 """
 
 from __future__ import annotations
@@ -48,9 +51,13 @@ class CommitLog:
         self._held: Counter[int] = Counter()
         # Segments that have rows that are not in the store.
         self._behind = {each.sequence for each in self._spool.segments()}
+        self._shipped: set[int] = set()
         self._shipper = None
+        self.uid = _writer(folder)
         if lake is not None:
-            self._shipper = Shipper(self._spool, lake, place, _writer(folder), lambda _: None, limit, self._ready)
+            self._shipper = Shipper(
+                self._spool, lake, place, self.uid, lambda _: None, limit, self._ready, self._is_in_lake
+            )
 
     def append(self, rows: pa.Table, hour: int) -> int:
         """Adds rows of one hour, on disk when this returns; the sequence of their segment, which ``applied`` takes.
@@ -92,11 +99,39 @@ class CommitLog:
         """Nothing that is here is in the store any more."""
         with self._lock:
             self._behind.update(each.sequence for each in self._spool.segments())
+            self._shipped.clear()
 
     @property
     def behind(self) -> int:
         """How many segments have rows that are not in the store."""
         return len(self._behind)
+
+    @property
+    def told(self) -> int:
+        """The last segment that is in the store with all before it; 0: there is none."""
+        with self._lock:
+            opened = self._spool.open
+            waiting = [*self._behind, *self._held, *([opened.sequence] if opened is not None else ())]
+            return min(waiting) - 1 if waiting else self._spool.last
+
+    @property
+    def in_lake(self) -> bool:
+        """Whether the lake has all that is here."""
+        with self._lock:
+            return not self._held and all(each.sequence in self._shipped for each in self._spool.segments())
+
+    def shipped(self) -> frozenset[int]:
+        """The segments that are in the lake and still here."""
+        with self._lock:
+            return frozenset(self._shipped)
+
+    def remove(self, sequences: frozenset[int]) -> None:
+        """Segments of ``shipped`` are needed no more, but those that the store was found to lack meanwhile."""
+        with self._lock:
+            for each in self._spool.segments():
+                if each.sequence in sequences and each.sequence in self._shipped:
+                    self._spool.remove(each)
+                    self._shipped.discard(each.sequence)
 
     def take_behind(self) -> Segment | None:
         """The oldest segment that is behind, which counts as told from now on; None where there is none."""
@@ -108,6 +143,10 @@ class CommitLog:
                     return each
             self._behind.clear()
             return None
+
+    def segments(self) -> list[Segment]:
+        """All that are here, oldest first."""
+        return self._spool.segments()
 
     def blocks(self) -> Iterator[pa.Table]:
         """All rows that are in the spool, in order."""
@@ -129,8 +168,8 @@ class CommitLog:
         return self._shipper is None or self._shipper.ship_all()
 
     def bytes(self) -> int:
-        """What the spool takes."""
-        return self._spool.bytes()
+        """What of it is not in the lake."""
+        return sum(each.bytes for each in self._spool.segments() if each.sequence not in self._shipped)
 
     def close(self) -> None:
         """Lets another process write here."""
@@ -139,7 +178,13 @@ class CommitLog:
 
     def _ready(self, segment: Segment) -> bool:
         with self._lock:
-            return segment.sequence not in self._behind and not self._held[segment.sequence]
+            sequence = segment.sequence
+            return sequence not in self._behind and sequence not in self._held and sequence not in self._shipped
+
+    def _is_in_lake(self, segment: Segment) -> None:
+        with self._lock:
+            if segment.sequence not in self._behind:
+                self._shipped.add(segment.sequence)
 
 
 def _writer(folder: Path) -> str:

@@ -46,6 +46,7 @@ class Shipper:
         dropped: called with the number of rows that are given up.
         limit: most bytes of the spool.
         ready: whether a segment may go from the spool.
+        shipped: called with a segment that is in the lake; None: it is removed.
     """
 
     spool: Spool
@@ -55,24 +56,30 @@ class Shipper:
     dropped: Callable[[int], None]
     limit: int
     ready: Callable[[Segment], bool] = lambda _: True
+    shipped: Callable[[Segment], None] | None = None
+    _going: Segment | None = None
 
     def ship_all(self) -> bool:
         """Ships the closed segments, oldest first; False where the lake refused one, which stays, with all after it."""
         for segment in filter(self.ready, self.spool.closed()):
+            self._going = segment
             try:
                 self._ship(segment)
             except MillraceError as error:
                 logger.warning("evidence stays in the spool: %s", error)
                 return False
+            finally:
+                self._going = None
         return True
 
     def make_room(self) -> None:
         """Gives up the oldest closed segments until the spool keeps its limit."""
-        excess = self.spool.bytes() - self.limit
         for segment in self.spool.closed():
-            if excess <= 0:
+            # Counted anew each time: the oldest may be in the lake by now, so that no more room is needed.
+            if self.spool.bytes() <= self.limit:
                 return
-            excess -= segment.bytes
+            if segment == self._going or not segment.bytes:  # it is on its way, or there already
+                continue
             lost = self._rows(segment)
             self.spool.remove(segment)
             self.dropped(lost)
@@ -92,7 +99,7 @@ class Shipper:
                     whole = Path(scratch) / name
                     pq.write_table(rows, whole, compression="zstd", row_group_size=131_072)
                     self.lake().put(f"{folder}/{name}", whole)
-        self.spool.remove(segment)
+        (self.shipped or self.spool.remove)(segment)
 
     @staticmethod
     def _rows(segment: Segment) -> int:

@@ -109,6 +109,14 @@ class Spool:
             raise
         return file.tell()
 
+    @property
+    def last(self) -> int:
+        """The sequence that was given last; 0: none was."""
+        last = max((each.sequence for each in self._segments()), default=0)
+        with suppress(FileNotFoundError, ValueError):
+            last = max(last, int((self._folder / _SEQUENCE).read_text()))
+        return last
+
     def close_segment(self) -> None:
         """Nothing more comes into the open segment."""
         if self._file is not None:
@@ -148,10 +156,7 @@ class Spool:
 
     def _next(self) -> int:
         """A sequence that was never given; it counts as given from now on."""
-        noted = self._folder / _SEQUENCE
-        last = max((each.sequence for each in self._segments()), default=0)
-        with suppress(FileNotFoundError, ValueError):
-            last = max(last, int(noted.read_text()))
+        noted, last = self._folder / _SEQUENCE, self.last
         partial = self._folder / f"{_SEQUENCE}.new"
         with partial.open("w") as file:
             file.write(str(last + 1))

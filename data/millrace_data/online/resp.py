@@ -76,8 +76,11 @@ def pack_keys(command: bytes, groups: Sequence[KeyGroup]) -> bytes:
 
 
 def pack_for_key(command: bytes, key: bytes, arguments: Sequence[bytes]) -> bytes:
-    """The bytes of a command on one key; of EVAL the first argument is the script, and the key stands behind it."""
-    if command == b"EVAL":
+    """The bytes of a command on one key; of EVAL the first argument is the script, and the key stands behind it.
+
+    So it is of EVALSHA.
+    """
+    if command in (b"EVAL", b"EVALSHA"):
         script, *rest = arguments
         return pack(command, [script, b"1", key, *rest])
     return pack(command, [key, *arguments])

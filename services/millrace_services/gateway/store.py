@@ -15,6 +15,7 @@ from millrace_data.online import meta
 from millrace_data.online.client import open_client
 from millrace_data.online.resp import Command, KeyGroup, hash_reply
 from millrace_data.online.store_errors import Caller, StoreError, explain
+from millrace_data.online.sums_state import Script
 
 # Clients of the gateway can only try again or tell somebody; where the store is, is not for them.
 GATEWAY: Final = Caller(
@@ -73,6 +74,16 @@ class RowStore:
         """The reply to a command on one key (of EVAL: the script first)."""
         with self._explained():
             return await self._client.execute(command, key, arguments)
+
+    async def evaluate(self, script: Script, key: bytes, arguments: Sequence[bytes]) -> Any:
+        """The reply of a script on one key; it is sent where the server does not know it."""
+        with self._explained():
+            try:
+                return await self._client.execute(b"EVALSHA", key, [script.hash, *arguments])
+            except StoreError as error:
+                if error.code != "NOSCRIPT":
+                    raise
+            return await self._client.execute(b"EVAL", key, [script.text, *arguments])
 
     async def kept_head(self) -> Head | None:
         """What the copy of the definitions says of itself; None where there is none that can be read."""

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from millrace_core.base.errors import RetryError
 from millrace_core.evidence import outcome_rows
 from millrace_core.evidence.outcome import Outcome
-from millrace_data.evidence import merging, reading_outcomes
+from millrace_data.evidence import exporting, merging, reading_outcomes
 from millrace_data.evidence.commit_log import CommitLog
 from millrace_data.evidence.lake import Lake
 from millrace_data.evidence.reading_outcomes import Question
@@ -96,6 +97,36 @@ def test_a_store_that_lost_everything_is_told_what_is_not_in_the_lake(logs: Logs
     assert (logs.ids(), log.behind) == ([], 1)
 
 
+def test_what_is_in_the_lake_stays_until_the_store_is_known_to_be_the_same(logs: Logs) -> None:
+    log = logs.open()
+    log.applied(log.append(rows("1"), HOUR), done=True)
+    log.ship()
+    shipped = log.shipped()
+    assert (logs.ids(), log.bytes(), log.in_lake, len(shipped)) == (["1"], 0, True, 1)
+    log.fall_behind()  # whoever fills the new store may have listed the lake before
+    log.remove(shipped)
+    segment = log.take_behind()
+    assert segment is not None
+    assert pa.concat_tables(log.read(segment)).column("id").to_pylist() == ["1"]
+    log.applied(segment.sequence, done=True)
+    log.ship()
+    log.remove(log.shipped())
+    assert (logs.ids(), list(log.blocks()), log.told) == (["1"], [], segment.sequence)
+
+
+def test_all_is_told_up_to_the_first_segment_of_which_something_is_not(logs: Logs) -> None:
+    log = logs.open()
+    first = log.append(rows("1"), HOUR)
+    log.applied(first, done=True)
+    assert log.told == first - 1  # more may come into it
+    second = log.append(rows("2"), HOUR + 1)
+    assert log.told == first
+    third = log.append(rows("3"), HOUR + 2)
+    log.applied(third, done=True)
+    log.applied(second, done=False)
+    assert log.told == first
+
+
 def test_a_full_log_takes_no_more_and_loses_nothing(logs: Logs) -> None:
     log = logs.open(limit=1)
     log.applied(log.append(rows("1"), HOUR), done=True)
@@ -104,6 +135,7 @@ def test_a_full_log_takes_no_more_and_loses_nothing(logs: Logs) -> None:
     assert refused.value.reason == "LogFull"
     log.ship()
     assert logs.ids() == ["1"]
+    log.remove(log.shipped())
     log.applied(log.append(rows("2"), HOUR), done=True)
 
 
@@ -121,3 +153,16 @@ def test_outcomes_are_read_once_by_id_and_of_one_experiment_also_where_files_wer
     assert reading_outcomes.read(logs.lake, ALL._replace(experiment="ab")) == before
     assert reading_outcomes.read(logs.lake, ALL._replace(limit=1, experiment="b")).num_rows == 1
     assert reading_outcomes.read(logs.lake, ALL._replace(start=BEGIN - timedelta(days=9), end=BEGIN)).num_rows == 0
+
+
+def test_an_export_has_the_outcomes_that_a_list_has(logs: Logs, tmp_path: Path) -> None:
+    log = logs.open()
+    for table in (rows("1", "2"), rows("2", "3"), rows("other", experiment="b")):
+        log.applied(log.append(table, HOUR), done=True)
+        log.ship()
+    asked = ALL._replace(experiment="ab", start=BEGIN + timedelta(microseconds=1))
+    target = tmp_path / "ab.parquet"
+    written = exporting.write_outcomes(logs.lake, asked, target)
+    listed = reading_outcomes.read(logs.lake, asked).column("id").to_pylist()
+    assert sorted(pq.read_table(target).column("id").to_pylist()) == sorted(listed)
+    assert written == len(listed)

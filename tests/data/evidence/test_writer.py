@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from millrace_core.base.errors import RetryError
 from millrace_core.evidence.record import PredictionRecord
 from millrace_data.evidence.lake import Lake
 from millrace_data.evidence.shipping import Shipper, of_service
-from millrace_data.evidence.spool import Spool
+from millrace_data.evidence.spool import Segment, Spool
 from millrace_data.evidence.writer import EvidenceWriter, Limits
 from tests.data.evidence.rows import BEGIN, HOUR, convert, record, table
 
@@ -154,6 +154,42 @@ def test_what_was_shipped_when_the_process_ended_is_shipped_again_over_itself(tm
     segment.path.write_bytes(kept)  # the end came before it was removed
     assert log.shipper.ship_all()
     assert ids(tmp_path) == ["a"]
+
+
+def test_a_segment_that_reaches_the_lake_meanwhile_is_room_that_nothing_else_is_given_up_for(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    for at in range(3):
+        log.spool.append(convert([record(f"r{at}")]), 482_000)
+        log.spool.close_segment()
+    first, second, third = log.spool.closed()
+    log.shipper.limit = second.bytes + third.bytes
+    listed = log.spool.closed
+
+    def closed() -> list[Segment]:
+        found = listed()
+        log.spool.remove(first)  # as the other thread does, which has shipped it
+        return found
+
+    log.spool.closed = closed  # type: ignore[method-assign]
+    log.shipper.make_room()
+    assert (log.dropped, log.spool.bytes()) == (Counter(), second.bytes + third.bytes)
+
+
+def test_a_segment_that_is_on_its_way_is_not_given_up_too(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    for at in range(2):
+        log.spool.append(convert([record(f"r{at}")]), 482_000)
+        log.spool.close_segment()
+    log.shipper.limit = 0
+    place = log.shipper.place
+
+    def meanwhile(segment: Segment, rows: pa.Table) -> Iterable[tuple[str, pa.Table]]:
+        log.shipper.make_room()
+        return place(segment, rows)
+
+    log.shipper.place = meanwhile
+    log.shipper.ship_all()
+    assert (ids(tmp_path), log.dropped) == (["r0"], Counter({"spool": 1}))
 
 
 def test_a_full_spool_gives_up_the_oldest_and_counts_its_rows(tmp_path: Path) -> None:

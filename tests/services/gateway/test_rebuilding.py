@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,28 +86,6 @@ def test_units_that_a_ramp_exposed_again_stay_in_their_first_epoch_and_arm(
     assert {epoch: sum(arms.values()) for epoch, arms in counted["exposures"].items()} == {"0": len(UNITS)}
     answered("POST", f"{url}/experiments/rides/{NAME}/rebuild")
     assert answered("GET", sums) == counted
-
-
-def test_a_gateway_that_is_killed_while_it_rebuilds_keeps_no_other_from_it(
-    gateway: Callable[..., str], registry: RunningService, store: Store
-) -> None:
-    name = "ab-killed-rebuild"
-    tell(registry.url, experiment(name))
-    url = gateway()
-    answered("POST", f"{url}/assign", {"experiment": name, "units": UNITS})
-    counted = answered("GET", f"{url}/experiments/rides/{name}/sums")
-
-    def rebuild() -> None:
-        with suppress(httpx.TransportError):
-            httpx.post(f"{url}/experiments/rides/{name}/rebuild", timeout=60)
-
-    rebuilding = threading.Thread(target=rebuild)
-    rebuilding.start()
-    _until(lambda: any(key.endswith(b"lock") for key in store.client.scan_iter(f"experiment-sums:*{name}*")))
-    url = gateway(signal.SIGKILL)
-    rebuilding.join()
-    answered("POST", f"{url}/experiments/rides/{name}/rebuild")
-    assert answered("GET", f"{url}/experiments/rides/{name}/sums")["exposures"] == counted["exposures"]
 
 
 def _until(there: Callable[[], bool]) -> None:

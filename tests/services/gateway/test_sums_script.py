@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from millrace_core.evidence.outcome import Exposure, Outcome
 from millrace_core.experiments.published import OutcomeMetric, PublishedExperiment
 from millrace_data.online import experiment_sums
-from millrace_data.online.experiment_sums import ACCEPTED, DUPLICATE, IDS_SECONDS, SCRIPT, UNEXPOSED, exact
+from millrace_data.online.experiment_sums import ACCEPTED, DROPPED, DUPLICATE, IDS_SECONDS, TELLABLE, UNEXPOSED, exact
+from millrace_data.online.sums_script import TELL
 from tests.examples import examples
 from tests.services.gateway.conftest import Store
 
@@ -41,11 +42,12 @@ def run(
     experiment: PublishedExperiment,
     exposures: Sequence[Exposure] = (),
     outcomes: Sequence[Outcome] = (),
+    now: int = NOW,
 ) -> list[int]:
-    period = experiment_sums.period(outcomes[0].received) if outcomes else 0
-    arguments = experiment_sums.arguments(experiment, exposures, outcomes, period)
-    reply: Any = store.client.eval(SCRIPT, 1, experiment_sums.base_key(experiment.identity), *arguments)  # type: ignore[no-untyped-call]
-    answers: list[int] = reply[2]
+    arguments = experiment_sums.arguments(experiment, exposures, outcomes, now, "log")
+    key = experiment_sums.base_key(experiment.identity)
+    reply: Any = store.client.eval(TELL, 1, key, *arguments)  # type: ignore[no-untyped-call]
+    answers: list[int] = reply
     return answers
 
 
@@ -99,6 +101,40 @@ def test_an_id_of_two_periods_counts_once_where_the_log_of_the_later_one_is_told
     begins = NOW - NOW % period
     told = [run(store, experiment, (), [outcome("u", 1.0, "same", NOW, at)]) for at in (begins, begins - 1)]
     assert told == [[ACCEPTED], [DUPLICATE]]
+
+
+def test_an_outcome_whose_id_may_be_forgotten_is_not_counted_again_and_the_sums_are_whole_no_more(store: Store) -> None:
+    experiment = fresh()
+    state = experiment_sums.base_key(experiment.identity) + b"state"
+    store.client.hset(state, mapping={"whole": "yes", "began": NOW - HOUR})
+    logged = [outcome("u", 1.0, "one", NOW), outcome("u", 1.0, "two", NOW + 1)]
+    told = [run(store, experiment, [exposure("u", NOW - HOUR)], logged)]
+    before = sums(store, experiment)
+    for at in (NOW + TELLABLE, NOW + TELLABLE + 1):
+        told.append(run(store, experiment, (), logged, at))
+        if at == NOW + TELLABLE:
+            assert store.client.hget(state, "whole") == b"yes"
+    assert told == [[ACCEPTED] * 2, [DUPLICATE] * 2, [DROPPED] * 2]
+    assert sums(store, experiment) == before
+    assert store.client.hget(state, "whole") is None
+
+
+def test_an_outcome_of_long_ago_is_counted_in_sums_that_have_just_begun_to_be_filled(store: Store) -> None:
+    experiment = fresh()
+    state = experiment_sums.base_key(experiment.identity) + b"state"
+    late = NOW + 30 * TELLABLE
+    store.client.hset(state, mapping={"began": late})
+    logged = [outcome("u", 1.0, "one", NOW)]
+    told = [run(store, experiment, [exposure("u", NOW - HOUR)], logged, late + more) for more in (0, TELLABLE)]
+    assert told == [[ACCEPTED], [DUPLICATE]]
+
+
+def test_ids_last_as_long_as_an_outcome_beside_them_may_be_told(store: Store) -> None:
+    experiment = fresh()
+    run(store, experiment, [exposure("u")], [outcome("u", 1.0, "one")])
+    key = experiment_sums.base_key(experiment.identity) + b"ids:%d" % experiment_sums.period(NOW)
+    # The other outcome is received up to two periods later, and told up to TELLABLE after that.
+    assert store.client.ttl(key) >= 2 * IDS_SECONDS + TELLABLE // 1_000_000 - 60
 
 
 def test_a_second_exposure_changes_nothing_but_the_crossovers_where_the_arm_is_another(store: Store) -> None:

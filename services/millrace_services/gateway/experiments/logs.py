@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -47,6 +48,26 @@ class Logs:
                 if number == _MOST_PARTS - 1:
                     raise
         self.outcomes = CommitLog(part / "outcomes", FIELD, _outcome_places, lake, limit)
+        self._peers = part / "peers.json"
+
+    @property
+    def uid(self) -> str:
+        """Of both, which are one log to the store: it stays with the folder."""
+        return self.outcomes.uid
+
+    def peers(self) -> dict[str, dict[str, str]]:
+        """What ``keep_peers`` was given last, also by an earlier process; empty where that cannot be read."""
+        try:
+            found: dict[str, dict[str, str]] = orjson.loads(self._peers.read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return {}
+        return found
+
+    def keep_peers(self, peers: Mapping[str, Mapping[str, str]]) -> None:
+        """Notes the logs of other gateways by experiment, with their names: a store that is lost forgets them."""
+        partial = self._peers.with_suffix(".new")
+        partial.write_bytes(orjson.dumps(peers))
+        partial.replace(self._peers)
 
     def log_exposures(self, records: Sequence[Exposure]) -> int:
         """Appends them; the sequence of their segment."""

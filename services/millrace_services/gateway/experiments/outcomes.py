@@ -16,7 +16,7 @@ from millrace_core.experiments.outcome_request import OutcomeRequest, Refused
 from millrace_data.online import experiment_sums
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.experiments.group_commit import GroupCommit
-from millrace_services.gateway.experiments.recorder import PENDING
+from millrace_services.gateway.experiments.recorder import PENDING, UNKNOWN
 from millrace_services.web.errors import status_of
 from millrace_services.web.hot import Answer, Call
 
@@ -25,9 +25,11 @@ _STATUS: Final = {
     experiment_sums.DUPLICATE: "duplicate",
     experiment_sums.UNEXPOSED: "unexposed",
     PENDING: "pending",
+    experiment_sums.DROPPED: "pending",
+    UNKNOWN: "unknown",
 }
 REFUSED: Final = "refused"
-STATUSES: Final = (*_STATUS.values(), REFUSED)
+STATUSES: Final = (*dict.fromkeys(_STATUS.values()), REFUSED)
 _SHOWN: Final = 1000
 
 
@@ -84,7 +86,7 @@ def _of_one(request: OutcomeRequest, became: Sequence[str]) -> Answer:
 
 def _of_many(request: OutcomeRequest, became: Sequence[str]) -> Answer:
     found = Counter(became)
-    document: dict[str, Any] = {status: found[status] for status in _STATUS.values()}
+    document: dict[str, Any] = {status: found[status] for status in STATUSES}
     document[REFUSED] = len(request.refused)
     results: list[dict[str, Any]] = [
         {"index": place, "status": each}

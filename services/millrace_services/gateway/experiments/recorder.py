@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from millrace_core.base.errors import MillraceError, RetryError
+from millrace_core.base.errors import MillraceError
 from millrace_core.evidence.outcome import Exposure, Outcome
 from millrace_core.experiments.published import Experiments, PublishedExperiment
 from millrace_data.online import experiment_sums
+from millrace_services.gateway.experiments.filling import Filling
 from millrace_services.gateway.experiments.group_commit import GroupCommit
 from millrace_services.gateway.experiments.store import SumsStore
 
@@ -27,14 +25,22 @@ logger = logging.getLogger(__name__)
 
 # It is in the log, and not in the store yet.
 PENDING: Final = 3
+# Its experiment went away while it was logged.
+UNKNOWN: Final = 5
 
 _LOOK_SECONDS: Final = 1.0
-# So long other gateways get to tell a new store what is in their own logs, before the sums count as whole.
-_GRACE_SECONDS: Final = 2.5
 _SHIP_SECONDS: Final = 60.0
-# The lock of who rebuilds is renewed meanwhile: that of a gateway which was killed holds nobody up for long.
-_LOCK_SECONDS: Final = 10.0
-_ENDED: Final = ("Succeeded", "Failed", "Inconclusive")
+
+# Namespace, name and uid of an experiment.
+Reference = tuple[str, str, str]
+
+
+class _Sorted(NamedTuple):
+    """Records by what can be done with them: the places of those to tell, of those to keep, and of those to forget."""
+
+    told: list[tuple[PublishedExperiment, list[int]]]
+    kept: dict[Reference, list[int]]
+    gone: dict[Reference, list[int]]
 
 
 class Recorder:
@@ -43,25 +49,33 @@ class Recorder:
     Args:
         experiments: those that are known now; None before anything is known.
         now: the present moment in microseconds.
+        gateway: its name, for people.
     """
 
     def __init__(
-        self, logs: Logs, store: SumsStore, experiments: Callable[[], Experiments | None], now: Callable[[], int]
+        self,
+        logs: Logs,
+        store: SumsStore,
+        experiments: Callable[[], Experiments | None],
+        now: Callable[[], int],
+        gateway: str,
     ) -> None:
         self.logs = logs
         self._store = store
         self._experiments = experiments
-        self._now = now
         self.exposures: GroupCommit[Exposure] = GroupCommit(logs.log_exposures, self._exposed)
         self.outcomes: GroupCommit[Outcome] = GroupCommit(logs.log_outcomes, self._counted)
-        self._incarnations: dict[str, str] = {}
-        self._filling: dict[str, asyncio.Task[None]] = {}
+        self.filling = Filling(logs, store, experiments, self._lacks, now, gateway)
+        # Segments with rows of experiments that could not be told, by the log's uid and the sequence.
+        self._kept: dict[tuple[str, int], set[Reference]] = {}
+        # Whose rows were let go, as nothing was known of them any more.
+        self._gone: set[Reference] = set()
 
     async def run(self) -> None:
         """Tells the store what it lacks, and ships, until cancelled."""
         shipped = monotonic()
         while True:
-            for work in (self._catch_up, self._look):
+            for work in (self._found_again, self.filling.look, self._catch_up):
                 try:
                     await work()
                 except MillraceError as error:
@@ -75,92 +89,30 @@ class Recorder:
 
     async def close(self) -> None:
         """Ends what is under way, and ships what may go."""
-        for task in list(self._filling.values()):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await self.filling.close()
         await self.exposures.drain()
         await self.outcomes.drain()
         await self._ship()
+        try:
+            await self.filling.look(all_of_them=True)
+            await self.filling.leave()
+        except MillraceError as error:
+            logger.warning("other gateways wait for this one's log, as the store does not hear of it: %s", error)
         self.logs.close()
 
-    async def rebuild(self, experiment: PublishedExperiment) -> None:
-        """Makes the sums of an experiment anew, of all that the logs have.
+    def _lacks(self, experiment: PublishedExperiment) -> bool:
+        """Whether rows of it are kept until they can be told."""
+        reference = (experiment.namespace, experiment.name, experiment.uid)
+        return any(reference in of for of in self._kept.values())
 
-        Raises:
-            RetryError: another gateway does it, the lake or the store does not answer, or the keys went away meanwhile.
-        """
-        incarnation = str(uuid4())
-        await self._fill(experiment, incarnation, clear=True)
-
-    async def _fill(self, experiment: PublishedExperiment, incarnation: str, *, clear: bool) -> None:
-        if not await self._store.lock(experiment, _LOCK_SECONDS):
-            raise RetryError("another gateway rebuilds these sums just now", reason="Rebuilding")
-        keeping = asyncio.create_task(self._keep_lock(experiment))
-        try:
-            if clear:
-                await self._store.clear(experiment, incarnation, self._now())
-            else:
-                await self._store.begin(experiment, incarnation)
-            self._incarnations[experiment.identity] = incarnation
-            began = monotonic()
-            await self._replay(experiment)
-            await asyncio.sleep(max(0.0, began + _GRACE_SECONDS - monotonic()))
-            if not await self._store.finish(experiment, incarnation):
-                raise RetryError("the sums were lost again while they were rebuilt", reason="SumsNotWhole")
-            logger.info("sums are whole", extra={"experiment": experiment.identity})
-        finally:
-            keeping.cancel()
-            with suppress(MillraceError):
-                await self._store.unlock(experiment)
-
-    async def _keep_lock(self, experiment: PublishedExperiment) -> None:
-        while True:
-            await asyncio.sleep(_LOCK_SECONDS / 4)
-            with suppress(MillraceError):
-                await self._store.keep_lock(experiment, _LOCK_SECONDS)
-
-    async def _replay(self, experiment: PublishedExperiment) -> None:
-        lots = await asyncio.to_thread(lambda: iter(self.logs.known_exposures(experiment)))
-        while (exposures := await asyncio.to_thread(next, lots, None)) is not None:
-            exposures.sort(key=lambda each: each.time)
-            await self._store.expose(experiment, exposures)
-        outcome_lots = await asyncio.to_thread(lambda: iter(self.logs.known_outcomes(experiment)))
-        while (outcomes := await asyncio.to_thread(next, outcome_lots, None)) is not None:
-            outcomes.sort(key=lambda each: each.received)
-            await self._store.count(experiment, outcomes)
-
-    async def _look(self) -> None:
-        """Fills the sums of experiments that the store has not, or not whole."""
+    async def _found_again(self) -> None:
+        """The sums of experiments that are known again are made anew, as they lack what came meanwhile."""
         experiments = self._experiments()
-        for experiment in experiments.known.values() if experiments is not None else ():
-            if not experiment.began or experiment.phase in _ENDED:
-                continue
-            whole, incarnation = await self._store.state(experiment)
-            before = self._incarnations.get(experiment.identity)
-            if incarnation:
-                self._incarnations[experiment.identity] = incarnation
-            if before is not None and incarnation != before:
-                self.logs.exposures.fall_behind()
-                self.logs.outcomes.fall_behind()
-            if whole == experiment_sums.metrics_digest(experiment):
-                continue
-            if experiment.identity not in self._filling:
-                # Of other metrics: sums of the new ones lack what came before.
-                task = asyncio.create_task(self._fill_alone(experiment, clear=bool(incarnation)))
-                self._filling[experiment.identity] = task
-                task.add_done_callback(partial(self._filled, experiment.identity))
-
-    def _filled(self, identity: str, _: asyncio.Task[None]) -> None:
-        del self._filling[identity]
-
-    async def _fill_alone(self, experiment: PublishedExperiment, *, clear: bool) -> None:
-        try:
-            await self._fill(experiment, str(uuid4()), clear=clear)
-        except MillraceError as error:
-            logger.warning("sums are not whole: %s", error, extra={"experiment": experiment.identity})
-        except Exception:  # the next look tries again
-            logger.exception("sums could not be made whole", extra={"experiment": experiment.identity})
+        for reference in list(self._gone if experiments is not None else ()):
+            found = experiments.known.get(reference[:2]) if experiments is not None else None
+            if found is not None and found.uid == reference[2]:
+                await self._store.doubt(found)
+                self._gone.discard(reference)
 
     async def _catch_up(self) -> None:
         """Tells the store segments that it may lack."""
@@ -170,76 +122,139 @@ class Recorder:
             while (segment := log.take_behind()) is not None:
                 done = False
                 try:
-                    await self._tell(log, segment)
+                    kept = await self._tell(log, segment, None)
                     done = True
                 finally:
-                    log.applied(segment.sequence, done=done)
+                    if done and kept:
+                        self._keep(log, segment.sequence, kept)
+                    else:
+                        log.applied(segment.sequence, done=done)
+            await self._tell_kept(log)
 
-    async def _tell(self, log: CommitLog, segment: Segment) -> None:
+    async def _tell_kept(self, log: CommitLog) -> None:
+        """Tells what was kept, once it can be told."""
+        for segment in log.segments():
+            of = self._kept.get((log.uid, segment.sequence), set())
+            ready = {each for each in of if self._takes(each) is not False}
+            if ready:
+                left = await self._tell(log, segment, ready)
+                of -= ready - left
+                if not of:
+                    del self._kept[log.uid, segment.sequence]
+                    log.applied(segment.sequence, done=True)
+
+    def _keep(self, log: CommitLog, sequence: int, references: set[Reference]) -> None:
+        """A segment that was begun stays so until these are told."""
+        before = self._kept.setdefault((log.uid, sequence), set())
+        if before:
+            log.applied(sequence, done=True)
+        before |= references
+
+    async def _tell(self, log: CommitLog, segment: Segment, only: set[Reference] | None) -> set[Reference]:
+        """Tells a segment, or those rows of it; whose rows have to be kept."""
         from millrace_core.evidence import outcome_rows  # noqa: PLC0415 Arrow
 
+        kept: set[Reference] = set()
         for block in await asyncio.to_thread(_blocks, log, segment):
+            records: list[Any]
             if log is self.logs.exposures:
-                await self._expose(list(outcome_rows.exposures(block)))
+                records = list(outcome_rows.exposures(block))
             else:
-                await self._count(list(outcome_rows.outcomes(block)))
+                records = list(outcome_rows.outcomes(block))
+            if only is not None:
+                records = [each for each in records if _reference(each) in only]
+            found = self._sorted(records, segment.sequence, held=True)
+            kept |= found.kept.keys()
+            if log is self.logs.exposures:
+                await self._expose(records, found)
+            else:
+                await self._count(records, found)
+        return kept
 
     async def _exposed(self, records: Sequence[Exposure], sequence: int) -> list[int]:
-        try:
-            await self._expose(records)
-        except MillraceError as error:
-            return self._late(self.logs.exposures, sequence, error, len(records))
-        except BaseException:
-            self.logs.exposures.applied(sequence, done=False)
-            raise
-        self.logs.exposures.applied(sequence, done=True)
-        return [experiment_sums.ACCEPTED] * len(records)
+        return await self._take(self.logs.exposures, records, sequence, self._expose)
 
     async def _counted(self, records: Sequence[Outcome], sequence: int) -> list[int]:
+        return await self._take(self.logs.outcomes, records, sequence, self._count)
+
+    async def _take(self, log: CommitLog, records: Sequence[Any], sequence: int, tell: Any) -> list[int]:
+        found = self._sorted(records, sequence, held=False)
         try:
-            answers = await self._count(records)
+            answers: list[int] = await tell(records, found)
         except MillraceError as error:
-            return self._late(self.logs.outcomes, sequence, error, len(records))
+            log.applied(sequence, done=False)
+            logger.warning("what was logged is told to the store later: %s", error)
+            return [PENDING] * len(records)
         except BaseException:
-            self.logs.outcomes.applied(sequence, done=False)
+            log.applied(sequence, done=False)
             raise
-        self.logs.outcomes.applied(sequence, done=True)
+        if found.kept:
+            self._keep(log, sequence, set(found.kept))
+        else:
+            log.applied(sequence, done=True)
         return answers
 
-    def _late(self, log: CommitLog, sequence: int, error: MillraceError, count: int) -> list[int]:
-        log.applied(sequence, done=False)
-        logger.warning("what was logged is told to the store later: %s", error)
-        return [PENDING] * count
+    async def _expose(self, records: Sequence[Exposure], found: _Sorted) -> list[int]:
+        for experiment, places in found.told:
+            await self._store.expose(experiment, [records[place] for place in places], self.logs.uid)
+        return [experiment_sums.ACCEPTED] * len(records)
 
-    async def _expose(self, records: Sequence[Exposure]) -> None:
-        for experiment, places in self._by_experiment(records):
-            await self._store.expose(experiment, [records[place] for place in places])
-
-    async def _count(self, records: Sequence[Outcome]) -> list[int]:
-        answers = [experiment_sums.UNEXPOSED] * len(records)
-        for experiment, places in self._by_experiment(records):
-            found = await self._store.count(experiment, [records[place] for place in places])
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
+    async def _count(self, records: Sequence[Outcome], found: _Sorted) -> list[int]:
+        answers = [PENDING] * len(records)
+        for places in found.gone.values():
+            for place in places:
+                answers[place] = UNKNOWN
+        for experiment, places in found.told:
+            whole = len(places) == len(records)
+            told = records if whole else [records[place] for place in places]
+            became = await self._store.count(experiment, told, self.logs.uid)
+            if whole:
+                answers = became
+            else:
+                for place, answer in zip(places, became, strict=True):
+                    answers[place] = answer
         return answers
 
-    def _by_experiment(self, records: Sequence[Exposure | Outcome]) -> list[tuple[PublishedExperiment, list[int]]]:
-        """The experiments that still are, and the places of their records."""
-        known = (self._experiments() or Experiments()).known
-        places: dict[tuple[str, str, str], list[int]] = {}
+    def _sorted(self, records: Sequence[Exposure | Outcome], sequence: int, *, held: bool) -> _Sorted:
+        """Sorts records of a segment.
+
+        Args:
+            held: whether those are kept whose sums are not filled yet, and those left out that were told before.
+        """
+        by_reference: dict[Reference, list[int]] = {}
         for place, each in enumerate(records):
-            places.setdefault((each.namespace, each.experiment, each.uid), []).append(place)
-        return [
-            (found, of)
-            for (namespace, name, uid), of in places.items()
-            if (found := known.get((namespace, name))) is not None and found.uid == uid
-        ]
+            by_reference.setdefault(each[:3], []).append(place)
+        found = _Sorted([], {}, {})
+        for reference, places in by_reference.items():
+            experiment = self._takes(reference, held=held)
+            if experiment is None:
+                found.gone[reference] = places
+                self._gone.add(reference)
+            elif experiment is False:
+                found.kept[reference] = places
+            elif not held or sequence > self.filling.told(experiment)[isinstance(records[0], Outcome)]:
+                found.told.append((experiment, places))
+        return found
+
+    def _takes(self, reference: Reference, *, held: bool = True) -> PublishedExperiment | Literal[False] | None:
+        """The experiment whose sums take a record; False: not now; None: it is gone."""
+        experiments = self._experiments()
+        if experiments is None or reference[:2] in experiments.broken:
+            return False
+        found = experiments.known.get(reference[:2])
+        if found is None or found.uid != reference[2]:
+            return None
+        return False if held and not self.filling.takes(found) else found
 
     async def _ship(self) -> None:
         try:
             await asyncio.to_thread(self.logs.ship)
         except Exception:
             logger.exception("exposures and outcomes could not be shipped")
+
+
+def _reference(record: Exposure | Outcome) -> Reference:
+    return record[:3]
 
 
 def _blocks(log: CommitLog, segment: Segment) -> list[Any]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import Response
+from pydantic import BaseModel, ConfigDict
 
 from millrace_core.base import duration
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.base.settings import with_secret
 from millrace_data.objects.door import Door
-from millrace_data.online import experiment_sums
+from millrace_data.online import experiment_sums, sums_state
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.experiments.assigning import ASSIGNED, HELD_OUT, NOT_RUNNING, OVERRIDDEN, Assigning
 from millrace_services.gateway.experiments.outcomes import STATUSES, Outcomes
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REOPEN_SECONDS: Final = 1.0
+
+
+class RebuildRequest(BaseModel):
+    """The body of a rebuild: logs of gateways that are given up, by uid."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    without: list[str] = []
 
 
 class ExperimentRoutes:
@@ -77,7 +87,7 @@ class ExperimentRoutes:
     @asynccontextmanager
     async def running(self, definitions: Definitions, store: RowStore) -> AsyncIterator[None]:
         """Has the logs open meanwhile."""
-        self._made = definitions, SumsStore(store)
+        self._made = definitions, SumsStore(store, self._now)
         task = asyncio.create_task(self._run(*self._made)) if self._settings.evidence_log is not None else None
         try:
             yield
@@ -101,7 +111,11 @@ class ExperimentRoutes:
                 continue
             self._failure = None
             self._recorder = Recorder(
-                logs, store, lambda: definitions.experiments if definitions.loaded else None, self._now
+                logs,
+                store,
+                lambda: definitions.experiments if definitions.loaded else None,
+                self._now,
+                platform.node(),
             )
         project, recorder = self._settings.project, self._recorder
         self._assigning = Assigning(definitions, project, recorder.exposures, self._assigned, self._now)
@@ -138,23 +152,28 @@ class ExperimentRoutes:
     async def _sums(self, namespace: str, name: str) -> Response:
         """The sums, for the operator."""
         experiment, store = self._experiment(namespace, name)
-        stored = await store.read(experiment)
-        if stored.whole != experiment_sums.metrics_digest(experiment):
+        stored, now = await store.read(experiment), self._now()
+        if lacking := sums_state.lacking(experiment, stored, now):
+            filled = stored.whole == experiment_sums.metrics_digest(experiment)
+            gone = sums_state.missing(stored.logs, now, anew=not filled)
             raise RetryError(
-                f"the sums of {namespace}/{name} are not whole yet: the online store lacks outcomes that were logged",
-                hint="The gateway fills them by itself; if this lasts, see what it logs, or run: "
-                f"millrace outcomes rebuild {name} -n {namespace} --gateway URL, with the URL of this gateway",
+                f"the sums of {namespace}/{name} are not whole: they lack {lacking}",
+                hint="Start a gateway on its volume, or go on without what it had: "
+                f"millrace outcomes rebuild {name} -n {namespace} {sums_state.without(gone)} "
+                "--gateway URL, with the URL of this gateway"
+                if gone
+                else "Gateways fill them by themselves; if this lasts, see what they log",
                 reason="SumsNotWhole",
             )
-        sums = answer(experiment, stored, self._now())
+        sums = answer(experiment, stored, now)
         return Response(sums.model_dump_json(by_alias=True, exclude_none=True), media_type="application/json")
 
-    async def _rebuild(self, namespace: str, name: str) -> dict[str, Any]:
+    async def _rebuild(self, namespace: str, name: str, request: RebuildRequest | None = None) -> dict[str, Any]:
         """Makes the sums anew, of the logs."""
         experiment, _ = self._experiment(namespace, name)
         if self._recorder is None:
             raise self._closed()
-        await self._recorder.rebuild(experiment)
+        await self._recorder.filling.rebuild(experiment, request.without if request else [])
         return {"experiment": f"{namespace}/{name}", "whole": True}
 
     def _experiment(self, namespace: str, name: str) -> tuple[PublishedExperiment, SumsStore]:

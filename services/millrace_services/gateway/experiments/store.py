@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -11,15 +11,14 @@ from typing import Any, Final, TypeVar
 from millrace_core.evidence.outcome import Exposure, Outcome
 from millrace_core.experiments.published import PublishedExperiment
 from millrace_core.experiments.sums import ExperimentSums, MetricSums
-from millrace_data.online import experiment_sums
-from millrace_data.online.experiment_sums import CLEAR, FINISH, READ, SCRIPT, Stored
-from millrace_data.online.resp import hash_reply
+from millrace_data.online import experiment_sums, sums_state
+from millrace_data.online.sums_script import TELL
+from millrace_data.online.sums_state import LogState, Script, Stored
 from millrace_services.gateway.store import RowStore
 
 T = TypeVar("T")
 
-# Periods of ids that a rebuilding may have brought back.
-_PERIODS: Final = 120
+_TELL: Final = Script.of(TELL)
 # Calls that are under way at once: the last one's answer has to come within the store's timeout.
 _TOGETHER: Final = 4
 _NO_EXPOSURES: Final[Sequence[Exposure]] = ()
@@ -27,80 +26,87 @@ _NO_OUTCOMES: Final[Sequence[Outcome]] = ()
 
 
 class SumsStore:
-    """The sums in the store. All methods raise what ``RowStore`` raises."""
+    """The sums in the store. All methods raise what ``RowStore`` raises.
 
-    def __init__(self, store: RowStore) -> None:
+    Args:
+        now: the present moment in microseconds.
+    """
+
+    def __init__(self, store: RowStore, now: Callable[[], int]) -> None:
         self._store = store
+        self._now = now
 
-    async def expose(self, experiment: PublishedExperiment, exposures: Sequence[Exposure]) -> None:
-        """Tells exposures."""
-        lots = [(0, some) for some in _slices(exposures, experiment_sums.MOST_AT_ONCE)]
-        for together in _slices(lots, _TOGETHER):
-            await asyncio.gather(*(self._run(experiment, some, _NO_OUTCOMES, at) for at, some in together))
+    async def expose(self, experiment: PublishedExperiment, exposures: Sequence[Exposure], writer: str) -> None:
+        """Tells exposures of a log."""
+        for together in _slices(list(_slices(exposures, experiment_sums.MOST_AT_ONCE)), _TOGETHER):
+            await asyncio.gather(*(self._tell(experiment, some, _NO_OUTCOMES, writer) for some in together))
 
-    async def count(self, experiment: PublishedExperiment, outcomes: Sequence[Outcome]) -> list[int]:
-        """Tells outcomes; what became of each."""
+    async def count(self, experiment: PublishedExperiment, outcomes: Sequence[Outcome], writer: str) -> list[int]:
+        """Tells outcomes of a log; what became of each."""
         answers: list[int] = []
         for together in _slices(list(_lots(outcomes)), _TOGETHER):
             # One after the other in the store, as they have one connection.
-            found = await asyncio.gather(*(self._run(experiment, _NO_EXPOSURES, some, at) for at, some in together))
+            found = await asyncio.gather(*(self._tell(experiment, _NO_EXPOSURES, some, writer) for some in together))
             answers += [each for some in found for each in some]
         return answers
 
-    async def _run(
-        self, experiment: PublishedExperiment, exposures: Sequence[Exposure], outcomes: Sequence[Outcome], period: int
+    async def _tell(
+        self, experiment: PublishedExperiment, exposures: Sequence[Exposure], outcomes: Sequence[Outcome], writer: str
     ) -> list[int]:
-        arguments = experiment_sums.arguments(experiment, exposures, outcomes, period)
-        _, _, answers = await self._evaluate(experiment, SCRIPT, arguments)
-        found: list[int] = answers
+        arguments = experiment_sums.arguments(experiment, exposures, outcomes, self._now(), writer)
+        found: list[int] = await self._evaluate(experiment, _TELL, arguments)
         return found
 
-    async def state(self, experiment: PublishedExperiment) -> tuple[str, str]:
-        """What is whole, and the incarnation; both empty where the store has nothing."""
-        key = experiment_sums.base_key(experiment.identity) + b"state"
-        whole, incarnation = await self._store.execute(b"HMGET", key, [b"whole", b"incarnation"])
-        return (whole or b"").decode(), (incarnation or b"").decode()
+    async def look(self, experiment: PublishedExperiment, uid: str, incarnation: str, said: LogState) -> Stored:
+        """What is whole, and the logs as they were before ``said`` became known of the log ``uid``."""
+        arguments = [uid.encode(), incarnation.encode(), *said.arguments(), b"%d" % experiment_sums.KEPT_SECONDS]
+        return sums_state.stored(await self._evaluate(experiment, sums_state.LOOK, arguments))
 
     async def read(self, experiment: PublishedExperiment) -> Stored:
         """All that is read of the sums, at one moment."""
-        whole, incarnation, crossed, sums = await self._evaluate(experiment, READ, [])
-        return Stored(whole.decode(), incarnation.decode(), crossed, hash_reply(sums))
+        return sums_state.stored(await self._evaluate(experiment, sums_state.READ, []))
 
-    async def begin(self, experiment: PublishedExperiment, incarnation: str) -> None:
-        """Keys that have none get this incarnation."""
-        key = experiment_sums.base_key(experiment.identity) + b"state"
-        await self._store.execute(b"HSETNX", key, [b"incarnation", incarnation.encode()])
+    async def begin(self, experiment: PublishedExperiment, incarnation: str, peers: Mapping[str, str]) -> None:
+        """Keys that have none get this incarnation, and the logs that are known of."""
+        arguments = sums_state.begin_arguments(incarnation, self._now(), peers.items())
+        await self._evaluate(experiment, sums_state.BEGIN, arguments)
 
-    async def clear(self, experiment: PublishedExperiment, incarnation: str, now: int) -> None:
-        """Takes all keys of the experiment away, but this incarnation."""
-        last = experiment_sums.period(now)
-        periods = [b"%d" % each for each in range(last - _PERIODS, last + 2)]
-        kept = b"%d" % experiment_sums.KEPT_SECONDS
-        await self._evaluate(experiment, CLEAR, [incarnation.encode(), kept, *periods])
+    async def clear(self, experiment: PublishedExperiment, incarnation: str) -> None:
+        """Takes all sums of the experiment away; they begin anew as this incarnation."""
+        await self._evaluate(experiment, sums_state.CLEAR, sums_state.clear_arguments(incarnation, self._now()))
 
     async def finish(self, experiment: PublishedExperiment, incarnation: str) -> bool:
-        """Says that all is there; False where the keys are of another incarnation."""
+        """Says that all of the lake is there; False where the keys are of another incarnation."""
         digest = experiment_sums.metrics_digest(experiment)
-        return bool(await self._evaluate(experiment, FINISH, [incarnation.encode(), digest.encode()]))
+        return bool(await self._evaluate(experiment, sums_state.FINISH, [incarnation.encode(), digest.encode()]))
 
-    async def lock(self, experiment: PublishedExperiment, seconds: float) -> bool:
-        """Whether this gateway may rebuild the experiment's sums for so long."""
+    async def doubt(self, experiment: PublishedExperiment) -> None:
+        """The sums lack something: they are to be made anew."""
+        await self._store.execute(b"HDEL", experiment_sums.base_key(experiment.identity) + b"state", [b"whole"])
+
+    async def give_up(self, experiment: PublishedExperiment, uids: Iterable[str]) -> None:
+        """Logs that nobody waits for."""
+        key = experiment_sums.base_key(experiment.identity) + b"logs"
+        if named := [uid.encode() for uid in uids]:
+            await self._store.execute(b"HDEL", key, named)
+
+    async def lock(self, experiment: PublishedExperiment, incarnation: str, seconds: float) -> bool:
+        """Whether this incarnation, and no other, is filled for so long."""
         key = experiment_sums.base_key(experiment.identity) + b"lock"
-        arguments = [b"1", b"NX", b"PX", b"%d" % (seconds * 1000)]
+        arguments = [incarnation.encode(), b"NX", b"PX", b"%d" % (seconds * 1000)]
         return await self._store.execute(b"SET", key, arguments) is not None
 
-    async def keep_lock(self, experiment: PublishedExperiment, seconds: float) -> None:
-        """The lock lasts so long from now."""
-        key = experiment_sums.base_key(experiment.identity) + b"lock"
-        await self._store.execute(b"PEXPIRE", key, [b"%d" % (seconds * 1000)])
+    async def keep_lock(self, experiment: PublishedExperiment, incarnation: str, seconds: float) -> bool:
+        """The lock lasts so long from now; False where it is somebody else's, or nobody's."""
+        arguments = [incarnation.encode(), b"%d" % (seconds * 1000)]
+        return bool(await self._evaluate(experiment, sums_state.KEEP_LOCK, arguments))
 
-    async def unlock(self, experiment: PublishedExperiment) -> None:
-        """Lets others rebuild."""
-        await self._store.execute(b"DEL", experiment_sums.base_key(experiment.identity) + b"lock", [])
+    async def unlock(self, experiment: PublishedExperiment, incarnation: str) -> None:
+        """Lets others fill, where the lock is still this one's."""
+        await self._evaluate(experiment, sums_state.UNLOCK, [incarnation.encode()])
 
-    async def _evaluate(self, experiment: PublishedExperiment, script: bytes, arguments: Sequence[bytes]) -> Any:
-        key = experiment_sums.base_key(experiment.identity)
-        return await self._store.execute(b"EVAL", key, [script, *arguments])
+    async def _evaluate(self, experiment: PublishedExperiment, script: Script, arguments: Sequence[bytes]) -> Any:
+        return await self._store.evaluate(script, experiment_sums.base_key(experiment.identity), arguments)
 
 
 def answer(experiment: PublishedExperiment, stored: Stored, now: int) -> ExperimentSums:
@@ -129,7 +135,7 @@ def answer(experiment: PublishedExperiment, stored: Stored, now: int) -> Experim
     )
 
 
-def _cell(sums: dict[bytes, bytes], cell: bytes, *, has_other: bool) -> MetricSums:
+def _cell(sums: Mapping[bytes, bytes], cell: bytes, *, has_other: bool) -> MetricSums:
     x, xx, z, zz, xz = (experiment_sums.exact(sums.get(cell + part, b"")) for part in (b"x", b"xx", b"z", b"zz", b"xz"))
     if not has_other:
         return MetricSums(n=int(sums[cell + b"n"]), sum=x, sum_squares=xx)
@@ -138,11 +144,14 @@ def _cell(sums: dict[bytes, bytes], cell: bytes, *, has_other: bool) -> MetricSu
     )
 
 
-def _lots(outcomes: Sequence[Outcome]) -> Iterator[tuple[int, Sequence[Outcome]]]:
+def _lots(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
     """Outcomes that were received in one period, not too many at once, in order."""
-    for period, group in groupby(outcomes, lambda each: experiment_sums.period(each.received)):
-        for some in _slices(list(group), experiment_sums.MOST_AT_ONCE):
-            yield period, some
+    period = experiment_sums.period
+    if outcomes and period(outcomes[0].received) == period(outcomes[-1].received):
+        yield from _slices(outcomes, experiment_sums.MOST_AT_ONCE)  # they are in the order of that
+        return
+    for _, group in groupby(outcomes, lambda each: period(each.received)):
+        yield from _slices(list(group), experiment_sums.MOST_AT_ONCE)
 
 
 def _slices(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
