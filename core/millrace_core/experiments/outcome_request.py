@@ -117,9 +117,10 @@ def _fitting(item: Any, known: _Known, now: int) -> tuple[PublishedExperiment, O
     try:
         reference, unit, outcome, value, said, identity = _ALL(item)
         experiment, time = known.experiments[reference], known.times[said]
+        if not isinstance(experiment, PublishedExperiment):
+            return None
         fits = (
-            type(experiment) is PublishedExperiment
-            and type(unit) is str
+            type(unit) is str
             and 0 < len(unit) <= MOST_UNIT
             and "\0" not in unit
             and outcome in experiment.outcomes
