@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from itertools import islice
 from reprlib import Repr
 from typing import Any, Final
 
 _DEEPEST = 6
+_LONGEST_NAME: Final = 100
 # What a terminal does rather than shows (ECMA-48).
 _ESCAPES: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])?")
 
@@ -26,6 +29,12 @@ def shown(value: Any, most: int = 100) -> str:
 def came(value: Any, most: int = 100) -> str:
     """What came, or that nothing did: the end of a sentence that says what is expected."""
     return "it is missing" if value is None else f"{shown(value, most)} came"
+
+
+def listed(found: Collection[str], most: int = 20) -> str:
+    """The first names of what came, each of at most 100 characters, and how many more there are."""
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return (", ".join(cut(name, _LONGEST_NAME) for name in islice(found, most)) + more) or "nothing"
 
 
 def line(text: str, most: int = 300) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from millrace_core.api.feature import EntityType, FeatureType
 from millrace_core.api.source import TimeUnit
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.shown import listed
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.source_columns import filtered_by
 from millrace_core.features.types.common_type import common_type
@@ -18,7 +19,6 @@ from millrace_core.features.types.kinds import is_number, plain_type
 from millrace_data.sources.reading import CREATED_FIELD, TIMESTAMP_FIELD, Reading
 
 WHERE_FIELD: Final = "spec.source.where"
-_NAMES_SHOWN: Final = 30
 
 
 def _holds_something(_: str) -> bool:
@@ -188,8 +188,8 @@ def types(places: Sequence[Place]) -> dict[str, str]:
 
 def absent(column: str, where: str, place: str, names: Sequence[str]) -> NotFoundError:
     """The error for a column that is not there."""
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return NotFoundError(f"{place} has no column {column!r}", hint=f"It has: {shown}", field=where, reason=NO_COLUMN)
+    hint = f"It has: {listed(names)}"
+    return NotFoundError(f"{place} has no column {column!r}", hint=hint, field=where, reason=NO_COLUMN)
 
 
 NO_COLUMN: Final = "ColumnNotFound"

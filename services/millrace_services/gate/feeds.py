@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from millrace_core.api import feature_reference
 from millrace_core.api.gates import Holdout
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import listed
 from millrace_services.gate.holdout import FIELD
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
@@ -101,7 +102,7 @@ def _tensor(spec: TensorSpec, batch: pa.RecordBatch, names: Sequence[str], *, nu
     try:
         return _shaped(cast(values, spec), spec)
     except RejectError as error:
-        raise RejectError(f"columns {', '.join(names[:5])} do not fit: {error}", field=FIELD) from error
+        raise RejectError(f"columns {listed(names, 5)} do not fit: {error}", field=FIELD) from error
 
 
 def _values(column: pa.Array, kind: str, name: str, *, nulls: bool) -> Array:
@@ -169,7 +170,7 @@ def _of_input(name: str, of_refs: Mapping[str, str], columns: Sequence[str]) -> 
             return column
     if name not in columns:
         raise RejectError(
-            f"the holdout has no column for the model's input {name!r}; it has {', '.join(columns[:20])}",
+            f"the holdout has no column for the model's input {name!r}; it has {listed(columns)}",
             field=FIELD,
         )
     return name

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from millrace_core.api.gates import Holdout
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
 from millrace_core.base.settings import with_secret
+from millrace_core.base.shown import listed
 from millrace_data.objects import uri
 from millrace_data.objects.base import ObjectRange
 from millrace_data.objects.door import Door
@@ -60,8 +61,7 @@ class HoldoutFile:
         missing = [name for name in columns if name not in self.columns]
         if missing:
             raise NotFoundError(
-                f"{self._shown} has no column {', '.join(map(repr, missing[:5]))}; it has "
-                f"{', '.join(self.columns[:20])}",
+                f"{self._shown} has no column {', '.join(map(repr, missing[:5]))}; it has {listed(self.columns)}",
                 field=FIELD,
             )
 

@@ -181,6 +181,12 @@ class Metrics:
         self._requests.series(route, status, *labels).observe(seconds)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """All metrics in the exposition format that the scraper accepts, and its content type."""
-        encode, content_type = choose_encoder(accept)
+        """All metrics in the exposition format that the scraper accepts, and its content type.
+
+        A version that is no number has the library compare it with one: such a scraper gets the plain text.
+        """
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from millrace_core.base.shown import came, shown
+from millrace_core.base.shown import came, listed, shown
 
 DEEP: list[Any] = []
 for _ in range(5000):
@@ -26,3 +26,9 @@ def test_a_short_value_is_shown_as_python_writes_it(value: Any) -> None:
 
 def test_what_did_not_come_is_missing_and_not_none() -> None:
     assert [came(value) for value in (None, 0, "")] == ["it is missing", "0 came", "'' came"]
+
+
+def test_names_that_came_are_listed_shortly_however_many_and_long_they_are() -> None:
+    assert listed(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert listed([]) == "nothing"
+    assert len(listed(["x" * 10**7] * 1000)) < 2100

@@ -126,6 +126,21 @@ def test_metrics_count_requests_by_route_and_code(start_service):
     assert "millrace_http_in_flight 1.0" in metrics
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        b"application/openmetrics-text;version=\xb9",
+        b"application/openmetrics-text;version=one",
+        b"text/plain;version=1.a;escaping=",
+        b"application/openmetrics-text;version=1.0.0;q=much",
+        b";;,=,",
+    ],
+)
+def test_a_scraper_that_asks_for_no_known_format_gets_metrics_all_the_same(toy, accept):
+    answer = httpx.get(f"{toy.url}/metrics", headers={b"accept": accept})
+    assert (answer.status_code, answer.text.startswith("# HELP")) == (200, True)
+
+
 def test_the_callers_trace_goes_on_to_the_next_service(toy):
     headers = {"traceparent": TRACEPARENT, "tracestate": "a=b", "x-request-id": "r-1"}
     response = httpx.get(f"{toy.url}/trace", headers=headers)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from millrace_core.api.feature import FeatureType
 from millrace_core.base.errors import RejectError
-from millrace_core.base.shown import shown
+from millrace_core.base.shown import cut, listed, shown
 from millrace_core.features.definition.definition import GLOBAL, Definition, JoinKey
 from millrace_core.features.definition.global_key import global_key
 from millrace_core.features.evaluation.derivation import Derivation
@@ -103,14 +103,16 @@ def refuse_unknown(definition: Definition, came: Iterable[str]) -> None:
     unknown = [name for name in came if name not in known]
     if not unknown:
         return
-    meant = {name: get_close_matches(name, known, 1) for name in unknown}
+    # Of the few that are told: each is compared with all columns.
+    told = [cut(name, 100) for name in unknown[:_NAMES_SHOWN]]
+    meant = {name: get_close_matches(name, known, 1) for name in told}
     close = ", ".join(f"{found[0]!r} for {name!r}" for name, found in meant.items() if found)
     more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
     raise RejectError(
         f"feature view {definition.view!r} has no {'column' if len(unknown) == 1 else 'columns'} "
-        f"{', '.join(map(repr, unknown[:_NAMES_SHOWN]))}{more}",
+        f"{', '.join(map(repr, told))}{more}",
         hint=(f"Did you mean {close}? " if close else "Leave them out. ") + f"Its columns are: {', '.join(known)}",
-        field=f"{_FIELD}.{unknown[0]}",
+        field=f"{_FIELD}.{told[0]}",
     )
 
 
@@ -248,10 +250,9 @@ def _too_late(definition: Definition, times_: pa.Array, clock: PushClock) -> Ite
 
 
 def _missing(definition: Definition, name: str, columns: Mapping[str, Any]) -> RejectError:
-    came = ", ".join(list(columns)[:20]) or "nothing"
     return RejectError(
         f"the column {name!r} is missing",
-        hint=f"Feature view {definition.view!r} needs its source's columns; these came: {came}",
+        hint=f"Feature view {definition.view!r} needs its source's columns; these came: {listed(columns)}",
         field=f"{_FIELD}.{name}",
     )
 

@@ -198,3 +198,14 @@ def test_a_number_as_a_time_is_told_the_forms_there_are() -> None:
     found = push_batch.from_json(ALL, columns(GOOD | {"at": 1_795_604_382}), CLOCK)
     [bad] = found.rejected
     assert 'text in RFC 3339, such as "2026-01-31T12:00:00Z"' in bad.reason
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+def test_what_is_refused_of_a_batch_is_told_shortly_however_long_its_names_are(count: int) -> None:
+    given_columns = {f"{'x' * 4000}{index}": ["a"] for index in range(count)}
+    with pytest.raises(RejectError) as refused:
+        push_batch.refuse_unknown(ALL, given_columns)
+    assert len(str(refused.value)) < 3500
+    with pytest.raises(RejectError) as refused:
+        push_batch.from_json(ALL, given_columns, CLOCK)
+    assert len(str(refused.value)) < 3500
