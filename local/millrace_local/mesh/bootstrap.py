@@ -42,8 +42,7 @@ def bootstrap(settings: MeshSettings) -> Json:
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET}}},
         "dynamic_resources": {"cds_config": file_source(settings.xds / CLUSTERS_FILE)},
         "static_resources": {"listeners": [_listener(settings)], "clusters": [egress.cluster()]},
-        # An ingress for one machine's pods needs no limit, and Envoy warns when it has none.
-        "overload_manager": {"resource_monitors": [_most_connections(50_000)]},
+        "overload_manager": {"resource_monitors": [_most_connections(settings.connections)]},
     }
 
 
@@ -87,6 +86,8 @@ def _connection_manager(settings: MeshSettings) -> Json:
         # reaches no pod.
         "request_headers_timeout": duration(settings.head_seconds),
         "stream_idle_timeout": "0s",
+        # Silent connections would hold their places for an hour otherwise.
+        "common_http_protocol_options": {"idle_timeout": duration(settings.idle_seconds)},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "local_reply_config": {"mappers": [_mapper(flag, message) for flag, message in _FAILURES.items()]},
     }

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+MOST_CONNECTIONS: Final = 4096
+# What Envoy has open beside connections.
+_OTHER_FILES: Final = 128
+
+
+def connections_within(files: int) -> int:
+    """How many connections clients may have where Envoy may have so many files: a request takes two, one to its pod."""
+    return max(1, min(MOST_CONNECTIONS, (files - _OTHER_FILES) // 2))
 
 
 @dataclass(frozen=True)
@@ -17,6 +27,8 @@ class MeshSettings:
         secret: what Envoy adds to each request to a service, so that pods know it as checked; "" for nothing.
         debounce: seconds to wait after a change for those that follow it, before Envoy's files are written.
         head_seconds: how long the head of a request may take, from its first byte; longer gets 408.
+        idle_seconds: how long a connection may rest, before its first request and between two.
+        connections: most of clients at once; a further one is closed as it comes.
     """
 
     directory: Path
@@ -25,6 +37,8 @@ class MeshSettings:
     secret: str = field(default="", repr=False)
     debounce: float = 0.03
     head_seconds: float = 20.0
+    idle_seconds: float = 300.0
+    connections: int = MOST_CONNECTIONS
 
     @property
     def xds(self) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from datetime import UTC, datetime
 
 from millrace_local.apiserver import credentials
 from millrace_local.apiserver.kubeconfig import write_kubeconfig
 from millrace_local.atomic_file import write_atomically
 from millrace_local.mesh import initial
-from millrace_local.mesh.settings import MeshSettings
+from millrace_local.mesh.settings import MeshSettings, connections_within
 from millrace_local.stack import platform
 from millrace_local.stack.settings import HOST, StackSettings
 
@@ -38,4 +39,7 @@ def prepare(settings: StackSettings, version: str) -> None:
     if settings.given_kubeconfig is None:
         # The API server writes the same file once it listens; components that start beside it read it earlier.
         write_kubeconfig(paths.kubeconfig, settings.api_url, credentials.obtain(paths.api, datetime.now(UTC)))
-    initial.prepare(MeshSettings(paths.mesh, HOST, settings.ports.ingress, settings.mesh_secret))
+    # Envoy is started by this process, and has its limit.
+    connections = connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    mesh = MeshSettings(paths.mesh, HOST, settings.ports.ingress, settings.mesh_secret, connections=connections)
+    initial.prepare(mesh)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,13 +109,14 @@ class Rig:
         return found
 
 
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+@asynccontextmanager
+async def started(folder: Path, **given: Any) -> AsyncIterator[Rig]:
+    """An Envoy with these of its settings."""
     # Longer than a socket's name may be, to prove that the root folder's depth does not matter.
-    folder = tmp_path / ("deep" * 30) / "mesh"
-    settings = MeshSettings(folder, ingress_port=free_port(), secret="of the mesh", head_seconds=1.0)
+    directory = folder / ("deep" * 30) / "mesh"
+    settings = MeshSettings(directory, ingress_port=free_port(), secret="of the mesh", head_seconds=1.0, **given)
     initial.prepare(settings)
-    with (tmp_path / "envoy.log").open("wb") as log:
+    with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(envoy.command(), cwd=settings.directory, stdout=log, stderr=log)
     backends = Backends(free_port())
     try:
@@ -130,3 +132,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         process.wait(60)
         for name in list(backends.runners):
             await backends.stop(name)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with started(tmp_path) as rig:
+        yield rig

@@ -6,20 +6,24 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from millrace_local.mesh import envoy, istio
 from millrace_local.mesh.admin import CLUSTERS_STAT, EnvoyAdmin
 from millrace_local.mesh.bootstrap import bootstrap
-from millrace_local.mesh.settings import MeshSettings
+from millrace_local.mesh.settings import MeshSettings, connections_within
 from tests.local.mesh import objects as o
-from tests.local.mesh.conftest import Rig
+from tests.local.mesh.conftest import Rig, started
 
 ARMS = {"v1": {"arm": "v1"}, "v2": {"arm": "v2"}}
 HOST = "rec.default.svc.cluster.local"
@@ -430,6 +434,56 @@ async def test_a_head_that_does_not_end_gets_408_and_reaches_no_pod(rig: Rig) ->
     assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
     writer.close()
     assert not rig.backends.requests
+
+
+async def is_ended(connection: socket.socket) -> bool:
+    """Whether the other side ends it, which is waited for."""
+    async with asyncio.timeout(60):
+        return await asyncio.get_running_loop().sock_recv(connection, 1) == b""
+
+
+@contextmanager
+def silent(rig: Rig, number: int) -> Iterator[list[socket.socket]]:
+    """Connections of clients that never say anything."""
+    with ExitStack() as stack:
+        address = rig.settings.ingress_host, rig.settings.ingress_port
+        made = [stack.enter_context(socket.create_connection(address)) for _ in range(number)]
+        for each in made:
+            each.setblocking(False)
+        yield made
+
+
+async def test_silent_clients_hold_so_many_connections_and_envoy_itself_is_asked_beside_them(tmp_path: Path) -> None:
+    async with started(tmp_path, connections=8) as rig:
+        objects = await two_arms(rig)
+        with silent(rig, 8) as held:
+            with silent(rig, 3) as others:
+                for each in others:
+                    assert await is_ended(each)
+            assert await rig.admin.ready()
+            assert await rig.apply(**objects) == ()
+            held[0].close()
+            async with asyncio.timeout(60):
+                while True:
+                    with suppress(aiohttp.ClientError):  # until Envoy has seen that one has gone
+                        assert (await rig.get(HOST))[0] == 200
+                        return
+
+
+async def test_a_client_that_stays_silent_loses_its_connection_and_one_that_waits_for_its_answer_does_not(
+    tmp_path: Path,
+) -> None:
+    async with started(tmp_path, idle_seconds=0.3) as rig:
+        await rig.apply(**await two_arms(rig))
+        with silent(rig, 1) as [quiet]:
+            waits = asyncio.create_task(rig.get(HOST, "/?sleep=1"))
+            assert await is_ended(quiet)
+            assert (await waits)[0] == 200
+
+
+@pytest.mark.parametrize(("files", "most"), [(1024, 448), (20_000, 4096), (256, 64), (64, 1)])
+def test_clients_have_no_more_connections_than_envoy_has_files_for_both_of_its_sides(files: int, most: int) -> None:
+    assert connections_within(files) == most
 
 
 async def test_envoy_killed_and_started_again_serves_what_the_files_say(rig: Rig) -> None:
