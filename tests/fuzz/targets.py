@@ -260,6 +260,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "mlflow-search": Target(_mlflow_search, (RejectError, UnicodeDecodeError), [_SEARCH]),
     "predict": Target(_predict, (RejectError,), [_PREDICT]),
     "cluster-requests": Target(Lazily(cluster_requests.ClusterRequests), (), cluster_requests.SEEDS),
+    "gateway-experiments": Target(Lazily(gateway_routes.ExperimentRoutes), (), gateway_routes.EXPERIMENTS),
     "gateway-pushes": Target(Lazily(gateway_routes.GatewayRoutes), (), gateway_routes.PUSHES),
     "gateway-reads": Target(Lazily(gateway_routes.GatewayRoutes), (), gateway_routes.READS),
     "kept-definitions": Target(stored_rows.kept, (ReportError,), stored_rows.KEPT),
