@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from millrace_local.apiserver.errors import StatusError
-from millrace_local.apiserver.logs import LogOptions, read
+from millrace_local.apiserver.logs import LogOptions, log_file, read
 from millrace_local.apiserver.request import Request
 
 
@@ -34,6 +35,39 @@ def test_log_lines_are_chosen_and_stripped(tmp_path: Path) -> None:
     assert printed(file, now, sinceTime=(now - timedelta(minutes=1)).isoformat()) == "plain\nnew\ncut"
     assert printed(file, now, limitBytes="6") == "old\npl"
     assert printed(file, now, timestamps="true").startswith("2026-01-01T00:00:00Z old\n")
+
+
+class Unread:
+    """What nothing may look at."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError("annotations and labels are the pod's author's to write")
+
+    def __bool__(self) -> bool:
+        raise AssertionError("annotations and labels are the pod's author's to write")
+
+
+@pytest.mark.parametrize("previous", [False, True])
+def test_a_log_is_found_by_the_pods_uid_and_a_containers_name_and_by_nothing_that_the_pod_says(
+    tmp_path: Path, previous: bool
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of another")
+    metadata = {"name": "p", "namespace": "n", "uid": "u-1", "annotations": Unread(), "labels": Unread()}
+    spec = {"containers": [{"name": "main"}], "initContainers": [{"name": "first"}]}
+    pod: dict[str, Any] = {"metadata": metadata, "spec": spec}
+    logs = tmp_path / "pods" / "u-1" / "logs"
+    logs.mkdir(parents=True)
+    for container in ("main", "first"):
+        file = logs / (f"{container}.previous.log" if previous else f"{container}.log")
+        file.touch()
+        query = {"container": container, **({"previous": "true"} if previous else {})}
+        options = LogOptions.of(Request("GET", "/", query, {}), datetime(2026, 1, 1, tzinfo=UTC))
+        assert log_file(pod, options, tmp_path / "pods") == (container, file)
+    for name in ("../../../secret", str(secret), "main/../../../../secret"):
+        options = LogOptions.of(Request("GET", "/", {"container": name}, {}), datetime(2026, 1, 1, tzinfo=UTC))
+        with pytest.raises(StatusError):
+            log_file(pod, options, tmp_path / "pods")
 
 
 async def test_a_followed_log_goes_on_in_the_file_that_takes_its_place(tmp_path: Path) -> None:
