@@ -92,6 +92,7 @@ class InferenceServer:
             labels=labels,
             headers=headers,
             arms=Arms(names.ARM_HEADER),
+            decodes=True,
         )
         self._steps = starting.Steps(settings.start_timeout)
         self.service.health.add("model", self._check)

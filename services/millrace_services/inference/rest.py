@@ -88,10 +88,13 @@ class RestTranslator:
 
 
 def _codings(headers: Iterable[Header]) -> Codings:
-    found = None
+    found: dict[bytes, bytes] | None = None
     for name, value in headers:
         if name in _READ:
-            found = {name: value} if found is None else {**found, name: value}
+            if found is None:
+                found = {name: value}
+            else:  # several headers of a name are one list (RFC 9110 5.3)
+                found[name] = found[name] + b", " + value if name in found else value
     if found is None:
         return _PLAIN
     return Codings(

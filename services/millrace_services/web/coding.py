@@ -6,15 +6,17 @@ Both are undone up to a limit and no further, whatever the body claims or hides.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import Final
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
-from millrace_services.web.errors import MediaTypeError
+from millrace_services.web.errors import Header, MediaTypeError
 from millrace_services.web.hot import too_large
 from millrace_services.web.settings import ServerSettings
 
 GZIP: Final = b"gzip"
+_ENCODING: Final = b"content-encoding"
 _ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
 _AS_GZIP: Final = 16 + zlib.MAX_WBITS
 _CODINGS: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
@@ -35,7 +37,7 @@ def decoded(body: bytes, coding: bytes, settings: ServerSettings) -> bytes:
         return body
     if coding not in _CODINGS:
         raise MediaTypeError(
-            f"Content-Encoding: {shown(coding.decode('latin-1'), 40)} came, gzip or deflate is expected",
+            f"Content-Encoding: {shown(coding.decode('latin-1'), 40)} came, gzip or deflate is expected, once",
             field="Content-Encoding",
         )
     parts: list[bytes] = []
@@ -56,6 +58,19 @@ def decoded(body: bytes, coding: bytes, settings: ServerSettings) -> bytes:
         if not rest:
             return b"".join(parts)
     raise RejectError(f"the body is {coding.decode()} of more than {_MOST_MEMBERS} members", field="Content-Encoding")
+
+
+def refusal(headers: Iterable[Header]) -> MediaTypeError | None:
+    """Why a server that undoes no coding does not take a request with these headers; None where it does."""
+    for name, value in headers:
+        if name == _ENCODING and value.strip().lower() not in (b"", b"identity"):
+            came = shown(value.decode("latin-1"), 40)
+            return MediaTypeError(
+                f"Content-Encoding: {came} came, and this server takes bodies as they are",
+                hint="Send it without a coding",
+                field="Content-Encoding",
+            )
+    return None
 
 
 def takes_gzip(accepted: bytes) -> bool:

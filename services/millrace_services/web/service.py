@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import MillraceError
 from millrace_http.guard import Guard
-from millrace_services.web import errors, tokens, trace, tracing
+from millrace_services.web import coding, errors, tokens, trace, tracing
 from millrace_services.web.arms import Arms
 from millrace_services.web.callers import CallerGuard
 from millrace_services.web.errors import Header, MethodError
@@ -83,6 +83,7 @@ class Service:
         labels: that all metrics of this service carry.
         headers: that all its answers carry.
         arms: tells the arms of requests apart, which metrics then carry.
+        decodes: its handlers undo the codings of bodies (``coding.decoded``); otherwise a coded one is refused.
         bearer: the tokens of which requests need one, but for probes and metrics; none: nobody is asked for one.
     """
 
@@ -95,6 +96,7 @@ class Service:
         labels: Mapping[str, str] | None = None,
         headers: Sequence[Header] = (),
         arms: Arms | None = None,
+        decodes: bool = False,
         bearer: Bearer = OPEN,
     ) -> None:
         self.settings = settings
@@ -110,6 +112,7 @@ class Service:
         self.on_fault: Callable[[], None] = lambda: None
         self.closers: list[Callable[[float], Awaitable[None]]] = []
         self._callers = CallerGuard.of(settings)
+        self._decodes = decodes
         self._bearer = bearer
         self._lifespan = lifespan
         self._headers = tuple(headers)
@@ -171,7 +174,13 @@ class Service:
         """Why a request with these headers is not served at a path, by default a hot route's; None where it is."""
         if self._callers is not None and (refused := self._callers.refusal(headers)) is not None:
             return refused
-        return tokens.refusal(self._bearer, headers) if self._bearer and path not in _WITHOUT_TOKEN else None
+        if (
+            self._bearer
+            and path not in _WITHOUT_TOKEN
+            and (unknown := tokens.refusal(self._bearer, headers)) is not None
+        ):
+            return unknown
+        return None if self._decodes else coding.refusal(headers)
 
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import time
 from pathlib import Path
@@ -111,6 +112,18 @@ def test_a_table_is_pushed_as_an_arrow_stream(gateway: RunningService, views: No
     assert answer.json()["online"] == {"written": 3, "skipped": 0}, answer.text
     assert visits(gateway, 1, 2, 3) == [1, 2**62, 3]
     assert httpx.post(f"{gateway.url}/push", content=body[:-20], headers=media).status_code == 400
+
+
+@pytest.mark.parametrize("codings", [["gzip"], ["GZIP"], ["identity", "deflate"], ["gzip, gzip"], ["br"]])
+def test_a_coded_body_is_told_to_come_as_it_is(gateway: RunningService, views: None, codings: list[str]) -> None:
+    headers = [("content-encoding", each) for each in codings]
+    body = orjson.dumps({"push_source_name": "stats", "df": rows((1, 1.0, 1)), "project": "shop"})
+    for path in ("/push", "/get-online-features", "/experiments/shop/none/rebuild"):
+        refused = httpx.post(f"{gateway.url}{path}", content=gzip.compress(body), headers=headers)
+        assert (refused.status_code, refused.json()["field"]) == (415, "Content-Encoding")
+        assert "Send it without a coding" in refused.json()["error"]
+    plain = {"content-type": "application/json", "content-encoding": "identity"}
+    assert httpx.post(f"{gateway.url}/push", content=body, headers=plain).status_code == 200
 
 
 REFUSED: dict[str, tuple[dict[str, Any], int, list[str]]] = {

@@ -64,6 +64,21 @@ def test_what_is_no_such_coding_or_too_large_is_refused(server, content, coding,
     assert sentence in answer.json()["error"]
 
 
+TWICE = gzip.compress(gzip.compress(body(), mtime=0), mtime=0)
+
+
+@pytest.mark.parametrize(
+    "codings", [["gzip, gzip"], ["gzip", "gzip"], ["deflate", "gzip"], ["identity", "gzip"], ["gzip", ""], ["gzip,"]]
+)
+@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/predict"])
+def test_several_codings_are_refused_whether_in_one_header_or_in_several(server, path, codings):
+    headers = [("content-encoding", each) for each in codings]
+    for content in (TWICE, gzip.compress(body(), mtime=0)):
+        answer = httpx.post(f"{server.url}{path}", content=content, headers=headers, timeout=60)
+        assert (answer.status_code, answer.json()["field"]) == (415, "Content-Encoding")
+        assert "gzip or deflate is expected, once" in answer.json()["error"]
+
+
 def test_a_large_answer_is_gzip_where_it_is_asked_for(server):
     for accepted, coding in (("gzip", "gzip"), ("br, gzip;q=0.5", "gzip"), ("gzip;q=0", None), ("identity", None)):
         answer = infer(server, body(5000), accept_encoding=accepted)
