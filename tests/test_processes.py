@@ -318,7 +318,9 @@ LAPTOP: Final[Mapping[str, tuple[tuple[str, ...], int, frozenset[str]]]] = {
     "agent": (
         ("millrace_local.agent", "--help"),
         0,
-        frozenset({*WEB, "cryptography", "httpx", "millrace_core.schema", "numpy", "pydantic", "yaml"}),
+        frozenset(
+            {*WEB, "cryptography", "httpx", "millrace_core.schema", "numpy", "prometheus_client", "pydantic", "yaml"}
+        ),
     ),
     "gateway": (
         ("millrace_services.gateway",),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 import orjson
@@ -19,8 +19,11 @@ import orjson
 from millrace_core.api.names import FIELD_MANAGER
 from millrace_kube import errors
 from millrace_kube.connection import CONNECT_SECONDS, Connection
-from millrace_kube.metrics import KubeMetrics
 from millrace_kube.resources import Object, Resource
+from millrace_kube.uncounted import UNCOUNTED
+
+if TYPE_CHECKING:
+    from millrace_kube.metrics import KubeMetrics
 
 PAGE: Final = 500
 # A watch that says nothing for so long (bookmarks come every minute or sooner) is taken for dead.
@@ -59,7 +62,7 @@ class Client:
     ) -> None:
         self.connection = connection
         self.fence = fence
-        self._metrics = metrics or KubeMetrics()
+        self._metrics: KubeMetrics = metrics or UNCOUNTED
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
         self._field_manager = field_manager
         self._reconnect = reconnect

@@ -7,13 +7,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from millrace_core.base import retry
 from millrace_core.base.errors import MillraceError, RetryError
 from millrace_kube import errors
-from millrace_kube.metrics import KubeMetrics
 from millrace_kube.queue import Key, Requeue, WorkQueue
+from millrace_kube.uncounted import UNCOUNTED
+
+if TYPE_CHECKING:
+    from millrace_kube.metrics import KubeMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class Loop:
         self._may_begin = may_begin
         self._aside: set[Key] = set()
         self._workers = workers
-        self._metrics = metrics or KubeMetrics()
+        self._metrics: KubeMetrics = metrics or UNCOUNTED
         self._random = random or Random()  # noqa: S311 jitter, no secret
         self._failures: dict[Key, int] = {}
         self.queue = WorkQueue(self._metrics, clock=clock)

@@ -13,9 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from millrace_kube.metrics import KubeMetrics
+from millrace_kube.uncounted import UNCOUNTED
+
+if TYPE_CHECKING:
+    from millrace_kube.metrics import KubeMetrics
 
 # Timers stand still while a laptop sleeps, so what waits for a time of day looks at the clock this often.
 _LONGEST_TIMER: Final = 30.0
@@ -48,7 +51,7 @@ class WorkQueue:
     """
 
     def __init__(self, metrics: KubeMetrics | None = None, *, clock: Callable[[], float] = time.time) -> None:
-        self._metrics = metrics or KubeMetrics()
+        self._metrics: KubeMetrics = metrics or UNCOUNTED
         self._clock = clock
         self._turns: dict[str, deque[Key]] = {}
         self._queued: set[Key] = set()

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
 
 from millrace_core.api import names
 from millrace_core.base.errors import RetryError
+from millrace_core.base.lazy_import import lazy_import
 from millrace_kube.informer import Informers
 from millrace_kube.resources import DEPLOYMENTS, PODS, Object, labels_of, name_of, namespace_of
 from millrace_kube.selectors import matches_map
 from millrace_local.controllers.pods import is_ready
 from millrace_local.controllers.scaling.promql import Series, Term, value
+
+if TYPE_CHECKING:
+    from prometheus_client import parser
+else:
+    # Few clusters scale by what pods show.
+    parser = lazy_import("prometheus_client.parser")
 
 TIMEOUT_SECONDS: Final = 2.0
 # No window of a query is longer, as far as points are kept.
@@ -103,7 +109,7 @@ def samples(text: str, pod: Object, wanted: set[str]) -> list[tuple[Series, floa
     try:
         return [
             (Series(sample.name, frozenset({**sample.labels, **added}.items())), float(sample.value))
-            for family in text_string_to_metric_families(lines)
+            for family in parser.text_string_to_metric_families(lines)
             for sample in family.samples
             if sample.name in wanted
         ]
