@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 READY := .venv/.ready
-# One more than the cores of a small machine: tests wait for a quarter of their time.
-JOBS ?= 3
+# Twice the cores of a small machine: tests wait much of their time, and one of the processes has e2e, which waits most.
+JOBS ?= 4
 # Runs of `make test-often`, and the tests that it runs: all by default.
 N ?= 20
 ARGS ?=
@@ -46,13 +46,13 @@ lint: $(READY) ## Style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(READY) ## All tests, in JOBS processes (3).
+test: $(READY) ## All tests, in JOBS processes (4).
 	$(PYTEST) -n $(JOBS)
 
 fast: $(READY) ## The tests without the slow ones and without e2e.
 	MILLRACE_EXAMPLES=fast $(PYTEST) -n $(JOBS) -m 'not slow and not e2e'
 
-test-long: $(READY) ## The property tests with 25 times the examples, and ARGS as of test-often.
+test-long: $(READY) ## The property tests with 40 times the examples, and ARGS as of test-often.
 	MILLRACE_EXAMPLES=long $(PYTEST) -n $(JOBS) --timeout 3600 -m hypothesis $(ARGS)
 
 test-often: $(READY) ## N runs of the tests (20) until one fails; ARGS='tests/kube' runs those alone, in one process.

@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import settings
 
 # Examples are others in each run, so that many cheap runs see what few long ones do.
-PROFILES: Final = {"fast": 15, "ci": 40, "long": 1000}
+PROFILES: Final = {"fast": 10, "ci": 25, "long": 1000}
 
 
 def load_profile() -> None:
