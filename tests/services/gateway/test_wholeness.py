@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from millrace_core.base.errors import RetryError
+from millrace_core.base.errors import NotFoundError, RetryError
 from millrace_core.evidence.outcome import Exposure, Outcome
 from millrace_core.experiments.assignment import Assignment
 from millrace_core.experiments.published import Experiments, OutcomeMetric, PublishedExperiment
@@ -166,6 +166,27 @@ async def test_a_log_that_is_gone_is_named_until_it_is_back_or_given_up(cluster:
     two = cluster.gateway("two")
     await turn(two)
     await turn(one)
+    assert (await cluster.lacks(), await cluster.total()) == ("", 1.0)
+
+
+async def test_sums_go_on_without_a_log_that_is_given_up(cluster: Cluster, store: Store) -> None:
+    one, two = cluster.gateway("one"), cluster.gateway("two")
+    for each, unit in ((one, "u"), (two, "v")):
+        await turn(each)
+        await logged(each, cluster.exposure(unit))
+        await logged(each, cluster.outcome(unit, unit))
+        await turn(each)
+    await turn(one)
+    killed(two)
+    cluster.now += sums_state.AWAY + 1
+    cluster.lose(store)
+    await turn(one)
+    with pytest.raises(NotFoundError, match="no gateway has a log 'nobody'"):
+        await one.filling.rebuild(cluster.experiment, ["nobody"])
+    rebuilding = asyncio.create_task(one.filling.rebuild(cluster.experiment, [two.logs.uid]))
+    while not rebuilding.done():
+        await turn(one)
+    await rebuilding
     assert (await cluster.lacks(), await cluster.total()) == ("", 1.0)
 
 
