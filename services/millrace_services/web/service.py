@@ -17,9 +17,10 @@ from starlette.types import Message, Receive, Scope, Send
 from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import MillraceError
 from millrace_http.guard import Guard
-from millrace_services.web import coding, errors, tokens, trace, tracing
+from millrace_services.web import errors, trace, tracing
 from millrace_services.web.arms import Arms
 from millrace_services.web.callers import CallerGuard
+from millrace_services.web.entrance import PROBES, Entrance
 from millrace_services.web.errors import Header, MethodError
 from millrace_services.web.health import Health
 from millrace_services.web.hot import (
@@ -45,10 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HEALTH: Final = (b"/health/live", b"/health/ready")
-PROBES: Final = frozenset((*(prefix + path for prefix in (b"", b"/v2") for path in _HEALTH), b"/health/started"))
-# What is answered without a token.
-_WITHOUT_TOKEN: Final = frozenset({*(path.decode() for path in PROBES), "/metrics"})
 # How long the answer to whether a service has started waits for it to be so; probes wait a little longer.
 START_SECONDS: Final = 30.0
 BAD_REQUEST = 400
@@ -111,9 +108,7 @@ class Service:
         self.fault: BaseException | None = None
         self.on_fault: Callable[[], None] = lambda: None
         self.closers: list[Callable[[float], Awaitable[None]]] = []
-        self._callers = CallerGuard.of(settings)
-        self._decodes = decodes
-        self._bearer = bearer
+        self._entrance = Entrance(CallerGuard.of(settings), bearer, decodes)
         self._lifespan = lifespan
         self._headers = tuple(headers)
         self._hot: dict[tuple[str, str], Route] = {}
@@ -172,15 +167,7 @@ class Service:
 
     def refuses(self, headers: Iterable[Header], path: str = "") -> MillraceError | None:
         """Why a request with these headers is not served at a path, by default a hot route's; None where it is."""
-        if self._callers is not None and (refused := self._callers.refusal(headers)) is not None:
-            return refused
-        if (
-            self._bearer
-            and path not in _WITHOUT_TOKEN
-            and (unknown := tokens.refusal(self._bearer, headers)) is not None
-        ):
-            return unknown
-        return None if self._decodes else coding.refusal(headers)
+        return self._entrance.refusal(headers, path)
 
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""

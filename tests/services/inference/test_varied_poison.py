@@ -58,6 +58,7 @@ def asked(world: World, model: Fails, requests: Mapping[int, tuple[int, int]]) -
 
     async def life(_: World) -> None:
         loop, tasks = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda *_: None)  # nobody is left to hear of tasks of a process that has ended
         for moment in range(max(at for at, _ in requests.values()) + 1):
             now = [(value, columns) for value, (at, columns) in requests.items() if at == moment]
             world.coming += len(now)
