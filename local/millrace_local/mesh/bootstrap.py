@@ -71,7 +71,7 @@ def _connection_manager(settings: MeshSettings) -> Json:
         "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(settings.xds / ROUTES_FILE)},
         "http_filters": [
             callers.http_filter(),
-            {"name": FAULT_FILTER, "typed_config": {"@type": f"{TYPE}.extensions.filters.http.fault.v3.HTTPFault"}},
+            _fault_filter(),
             egress.http_filter(),
             {
                 "name": "envoy.filters.http.router",
@@ -91,6 +91,12 @@ def _connection_manager(settings: MeshSettings) -> Json:
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "local_reply_config": {"mappers": [_mapper(flag, message) for flag, message in _FAILURES.items()]},
     }
+
+
+def _fault_filter() -> Json:
+    """Only routes with a fault of their own have it."""
+    config = {"@type": f"{TYPE}.extensions.filters.http.fault.v3.HTTPFault"}
+    return {"name": FAULT_FILTER, "typed_config": config, "disabled": True}
 
 
 def _mapper(flag: str, message: str) -> Json:

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 CLUSTER = "outside"
 CONNECT_SECONDS = 10.0
 _NAME = "dynamic_forward_proxy"
+_FILTER = f"envoy.filters.http.{_NAME}"
 # A proxy names itself here (RFC 9110); a request that has it went through this mesh before, so it is a loop.
 _VIA = "1.1 millrace"
 
@@ -46,9 +47,9 @@ def cluster() -> Json:
 
 
 def http_filter() -> Json:
-    """The filter that resolves a host before its request goes to ``cluster``; it ignores other routes."""
+    """The filter that resolves a host before its request goes to ``cluster``; other routes are without it."""
     config = {"@type": f"{TYPE}.extensions.filters.http.{_NAME}.v3.FilterConfig", "dns_cache_config": _cache()}
-    return {"name": f"envoy.filters.http.{_NAME}", "typed_config": config}
+    return {"name": _FILTER, "typed_config": config, "disabled": True}
 
 
 def virtual_host(ingress_host: str) -> Json:
@@ -71,7 +72,8 @@ def virtual_host(ingress_host: str) -> Json:
             {"header": {"key": "via", "value": _VIA}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
         ],
     }
-    return {"name": CLUSTER, "domains": ["*"], "routes": [route]}
+    enabled = {"@type": f"{TYPE}.config.route.v3.FilterConfig", "config": {}}
+    return {"name": CLUSTER, "domains": ["*"], "routes": [route], "typed_per_filter_config": {_FILTER: enabled}}
 
 
 def _cache() -> Json:

@@ -116,6 +116,15 @@ async def test_web_pages_of_other_sites_are_refused(rig: Rig, origin: str, statu
     assert (await rig.get(outside, method="POST", Origin="https://evil.example"))[0] == 403
 
 
+async def test_an_origin_of_any_bytes_is_looked_at(rig: Rig) -> None:
+    await rig.apply(**await two_arms(rig))
+    for origin in (b"", b"http://\xff", b"http://rec.default.svc\r\norigin: http://evil.example"):
+        reader, writer = await asyncio.open_connection(rig.settings.ingress_host, rig.settings.ingress_port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: rec.default.svc\r\nconnection: close\r\norigin: " + origin + b"\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"403", origin
+        writer.close()
+
+
 async def test_pods_know_what_came_through_the_mesh_and_nobody_outside_learns_how(rig: Rig) -> None:
     await rig.apply(**await two_arms(rig))
     await rig.backends.start("127.0.0.1", "outside")
