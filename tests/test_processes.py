@@ -64,7 +64,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
     "operators": Process(
         ("millrace_operators.operator",),
         ("millrace_operators",),
-        frozenset({*WEB - {"uvicorn"}, *ENGINES, *MODELS, "boto3", "numpy", "redis", "sqlalchemy"}),
+        frozenset({*WEB - {"uvicorn"}, *ENGINES, *MODELS, "boto3", "kubernetes", "numpy", "redis", "sqlalchemy"}),
     ),
     "gateway": Process(
         ("millrace_services.gateway",),

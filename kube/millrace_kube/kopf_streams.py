@@ -18,15 +18,15 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
-import kopf
 
 from millrace_core.base import retry
 from millrace_core.base.errors import MillraceError
@@ -34,6 +34,24 @@ from millrace_kube.connection import Connection
 from millrace_kube.errors import ForbiddenError
 from millrace_kube.informer import LONGEST_DELAY, UNKNOWN_FORM, WHILE_NOT_INSTALLED, Informer, pause
 from millrace_kube.stopping import until
+
+
+@contextlib.contextmanager
+def _as_if_absent(package: str) -> Iterator[None]:
+    """Lets imports of a package fail meanwhile, unless it is imported already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment] what the import system takes for "there is none"
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+# kopf imports the official client where it is installed, to know its objects, of which it gets none here.
+with _as_if_absent("kubernetes"):
+    import kopf
 
 _log = logging.getLogger(__name__)
 

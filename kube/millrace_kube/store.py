@@ -18,11 +18,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
+from functools import lru_cache
+from typing import Final
+
+import orjson
 
 from millrace_kube.resources import Object, Resource, key_of, version_of
 from millrace_kube.watched import EVERYTHING, Watch
 
 _log = logging.getLogger(__name__)
+
+# Longer ones are few, and should not fill the memory after their objects have gone.
+_LONGEST_SHARED: Final = 8192
 
 # Called with (old, new): old is None for an addition, new is None for a removal. It must not block.
 Listener = Callable[[Object | None, Object | None], None]
@@ -236,11 +243,42 @@ def _trimmed(document: Object, watch: Watch) -> Object:
     """The object without what nobody reads; only the changed levels are copied."""
     trimmed = _without(document, ["metadata", "managedFields"])
     if watch.owners and (entries := document["metadata"].get("managedFields")):
-        kept = [entry for entry in entries if entry.get("subresource") != "status"]
+        kept = [_shared_fields(entry) for entry in entries if entry.get("subresource") != "status"]
         trimmed = {**trimmed, "metadata": {**trimmed["metadata"], "managedFields": kept}}
     for path in watch.drop:
         trimmed = _without(trimmed, path.split("."))
     return trimmed
+
+
+def _shared_fields(entry: Object) -> Object:
+    """An entry of managedFields, whose sets of fields are one object with the equal sets of other objects.
+
+    They take more memory than all else of an object, and children of one kind differ in them by their owners alone.
+    """
+    fields = entry.get("fieldsV1")
+    if not isinstance(fields, dict):
+        return entry
+    parts = {
+        name: {element: _shared(below) for element, below in part.items()}
+        for name, part in fields.items()
+        if isinstance(part, dict)
+    }
+    return {**entry, "fieldsV1": {**fields, **parts}}
+
+
+def _shared(below: Object) -> Object:
+    try:
+        text = orjson.dumps(below)
+    except orjson.JSONEncodeError:  # it is nested deeper than can be written
+        return below
+    return _of_text(text) if len(text) <= _LONGEST_SHARED else below
+
+
+@lru_cache(maxsize=1024)
+def _of_text(text: bytes) -> Object:
+    """The set of fields of this JSON."""
+    found: Object = orjson.loads(text)
+    return found
 
 
 def _without(node: Object, path: list[str]) -> Object:

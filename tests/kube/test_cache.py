@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +28,11 @@ def job(name: str, version: int, **labels: str) -> Object:
         },
         "spec": {"suspend": False},
     }
+
+
+def nested(levels: int) -> Object:
+    """A set of fields so deep."""
+    return {"f:a": nested(levels - 1)} if levels else {}
 
 
 class Seen:
@@ -101,6 +108,32 @@ def test_what_nobody_reads_is_not_kept() -> None:
     assert set(held) == {"apiVersion", "kind", "metadata", "status"}
     assert "managedFields" not in held["metadata"]
     assert "managedFields" in pod["metadata"], "the given object is not touched"
+
+
+def test_sets_of_fields_that_many_objects_share_are_held_once() -> None:
+    cache = Cache()
+    owners = {"a": {'k:{"uid":"1"}': {}}, "b": {'k:{"uid":"2"}': {}}}
+    for version, (name, owner) in enumerate(owners.items(), 1):
+        fields = {"f:metadata": {"f:ownerReferences": owner}, "f:spec": {"f:template": {"f:spec": {"f:image": {}}}}}
+        document = job(name, version)
+        document["metadata"]["managedFields"] = [{"manager": "millrace", "time": name, "fieldsV1": fields}]
+        given = copy.deepcopy(document)
+        cache.upsert(JOBS, document)
+        assert cache.get(JOBS, "ns", name) == document == given
+    first, second = (held["metadata"]["managedFields"][0]["fieldsV1"] for held in cache.all(JOBS))
+    assert first["f:spec"]["f:template"] is second["f:spec"]["f:template"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [None, [], "f:spec", {"f:spec": None}, {"f:spec": {"f:image": 1}, ".": {}}, {"f:spec": {"f:a": nested(300)}}],
+    ids=lambda fields: str(fields)[:30],
+)
+def test_sets_of_fields_of_an_unknown_form_are_held_as_they_came(fields: Any) -> None:
+    cache, document = Cache(), job("a", 1)
+    document["metadata"]["managedFields"] = [{"manager": "x", "fieldsV1": fields}]
+    cache.upsert(JOBS, document)
+    assert cache.get(JOBS, "ns", "a") == document
 
 
 def test_a_kind_that_is_not_served_holds_nothing() -> None:
