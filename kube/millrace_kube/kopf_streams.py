@@ -42,7 +42,7 @@ def _as_if_absent(package: str) -> Iterator[None]:
     if package in sys.modules:
         yield
         return
-    sys.modules[package] = None  # type: ignore[assignment] what the import system takes for "there is none"
+    sys.modules[package] = None  # type: ignore[assignment]  # "there is none", to the import system
     try:
         yield
     finally:
