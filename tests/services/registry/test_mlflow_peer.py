@@ -21,6 +21,7 @@ from benchmarks.mlflow_env import REQUIREMENTS, folder
 from tests.running_service import StartService
 
 PEER = Path(__file__).with_name("mlflow_peer.py")
+TUTORIAL = Path(__file__).with_name("mlflow_tutorial.py")
 NEWEST = max(REQUIREMENTS, key=lambda version: [int(part) for part in version.split(".")])
 SECONDS = 150
 
@@ -65,13 +66,23 @@ def registry(start_service: StartService, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("version", REQUIREMENTS)
 def test_a_client_sees_of_the_registry_what_it_sees_of_mlflows_server(version: str, registry: str, stock: str) -> None:
-    assert seen_by(version, registry) == seen_by(version, stock)
+    assert seen_by(version, PEER, registry) == seen_by(version, PEER, stock)
 
 
-def seen_by(version: str, url: str) -> dict[str, Any]:
+@pytest.mark.timeout(2 * 400)
+@pytest.mark.parametrize("version", REQUIREMENTS)
+def test_training_code_sees_the_same_with_nothing_changed_but_its_tracking_uri(
+    version: str, registry: str, stock: str
+) -> None:
+    assert seen_by(version, TUTORIAL, registry) == seen_by(version, TUTORIAL, stock)
+
+
+def seen_by(version: str, script: Path, url: str) -> dict[str, Any]:
     environ = {**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [folder(version) / "bin" / "python", PEER, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environ)
+    # Otherwise it runs another Python for each model, to find out what the model imports.
+    environ |= {"MLFLOW_TRACKING_URI": url, "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1"}
+    command = [folder(version) / "bin" / "python", script, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
