@@ -19,11 +19,13 @@ SESSION = re.compile(r"^```console\n\$ millrace ([^\n]*)\n(.*?)^```$", re.DOTALL
 def test_what_the_page_applies_is_taken() -> None:
     pieces = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     [whole] = [yaml.safe_load(each) for each in pieces if "kind: Experiment" in each]
-    by_units, by_guardrails = (yaml.safe_load(each) for each in pieces if "role: guardrail" in each)
+    [of_metrics] = [yaml.safe_load(each) for each in pieces if each.startswith("  metrics:\n  - name: errors")]
+    specs = [yaml.safe_load(each) for each in pieces if each.startswith("spec:\n  type: ")]
     assert checking.check(whole).faults == []
     envelope = {key: whole[key] for key in ("apiVersion", "kind", "metadata")}
-    assert checking.check({**envelope, **by_units}).faults == []
-    assert checking.check({**envelope, "spec": {**whole["spec"], **by_guardrails}}).faults == []
+    assert [each["spec"]["type"] for each in specs] == ["BlueGreen", "Shadow", "ABTest"]
+    for spec in (*specs, {"spec": {**whole["spec"], **of_metrics}}):
+        assert checking.check({**envelope, **spec}).faults == []
 
 
 def test_every_command_of_the_page_prints_what_stands_there(

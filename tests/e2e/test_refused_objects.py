@@ -36,6 +36,20 @@ CASES: dict[str, tuple[Built, list[str]]] = {
         canary("c", "ranking", "v1", "v2", [{"weight": 50}]).having("spec.type", "BlueGreen"),
         ["without weights and steps: all traffic flips at once"],
     ),
+    "a shadow with an override": (
+        canary("c", "ranking", "v1", "v2", [{"weight": 50}])
+        .having("spec.type", "Shadow")
+        .having("spec.overrides", [{"header": "x", "value": "beta", "arm": "challenger"}]),
+        ["the control answers everything"],
+    ),
+    "a shadow whose outcomes are looked at": (
+        canary("c", "ranking", "v1", "v2", [{"weight": 50}])
+        .having("spec.type", "Shadow")
+        .having(
+            "spec.metrics", [{"name": "ctr", "role": "secondary", "kind": "proportion", "source": {"outcome": "c"}}]
+        ),
+        ["nobody gets the answers of a Shadow"],
+    ),
     "times of a flip of a canary": (
         canary("c", "ranking", "v1", "v2", [{"weight": 50}]).having("spec.blueGreen", {"keepFor": "1m"}),
         ["spec.blueGreen needs spec.type BlueGreen"],

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from millrace.cli import output
+from millrace.cli import comparing, output
 from millrace.cli.output import Format, Output
-from millrace.sdk import evidence, predictions
+from millrace.sdk import evidence, predictions, shadows
 from millrace_core.base.errors import NotFoundError
 
 # What fits a terminal; outputs stand behind.
@@ -27,7 +27,9 @@ Start = Annotated[str | None, typer.Option(help="From then on; default a day bef
 End = Annotated[str | None, typer.Option(help="Before then; default now.", show_default=False)]
 Columns = Annotated[
     str | None,
-    typer.Option(help="Names with commas between them, such as id,output.score.", show_default=False),
+    typer.Option(
+        help="Names with commas between them, such as id,output.score; output.* is all outputs.", show_default=False
+    ),
 ]
 
 
@@ -83,6 +85,29 @@ def show(
         output.rows(facts, form, list(facts[0]))
     else:
         output.rows(rows, form, found.column_names)
+
+
+@app.command()
+def compare(
+    service: Service,
+    control: Annotated[str, typer.Argument(metavar="CONTROL", help="ModelDeployment whose answers clients got.")],
+    shadow: Annotated[str, typer.Argument(metavar="SHADOW", help="ModelDeployment that got copies of the requests.")],
+    lake: LakeUri = None,
+    namespace: Namespace = "default",
+    start: Start = None,
+    end: End = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="How far apart numbers agree: absolute below 1, relative above.")
+    ] = 1e-6,
+    form: Format = Output.TABLE,
+) -> None:
+    """Compares what two deployments predicted for the same requests, as for a Shadow."""
+    comparing.show(
+        shadows.compare(
+            service, control, shadow, namespace=namespace, start=start, end=end, lake=lake, tolerance=tolerance
+        ),
+        form,
+    )
 
 
 @app.command()

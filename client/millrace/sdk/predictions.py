@@ -40,7 +40,7 @@ def read(
     Args:
         service: ``spec.service`` of the ModelDeployments, or the name of the only one.
         start, end: of their times, ``end`` not included; absent: the day before ``end``, and now.
-        columns: such as ``["id", "time", "output.score"]``; absent: all.
+        columns: such as ``["id", "time", "output.score"]``, or ``output.*`` for all outputs; absent: all.
         lake: ``s3://bucket/path``, ``file:///path`` or a path; absent: ``MILLRACE_LAKE_URI``.
         id: of one prediction.
         limit: at most so many rows, the newest.

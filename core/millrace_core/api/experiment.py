@@ -95,7 +95,9 @@ class Override(ApiModel):
 class Step(ApiModel):
     """One step of a ramp."""
 
-    weight: Percent = Field(description="Percentage of traffic of all challengers together.")
+    weight: Percent = Field(
+        description="Percentage of traffic of all challengers together; of a Shadow, of the requests that are copied."
+    )
     hold: Duration = Field(default="0s", description="How long the step lasts, counted after settle.")
 
 
@@ -144,7 +146,8 @@ class ExperimentSpec(ApiModel):
         max_length=MAX_STEPS,
         description="The ramp. Once the experiment is Ready, the steps up to the current one are frozen; those still "
         "ahead may be changed. A Canary without steps takes 5, 25, 50 (10m each) and 100; after the last one, whatever "
-        "its weight, it is promoted.",
+        "its weight, it is promoted. A Shadow without steps copies 5 and 25 percent (10m each) and 100 (1h), and ends "
+        "after the last one.",
         json_schema_extra=ATOMIC_LIST,
     )
     blue_green: BlueGreen | None = Field(
@@ -223,6 +226,9 @@ class Weights(StatusModel):
     applied_at: Moment | None = Field(
         default=None, description="Since when the route holds what is wanted; absent while it is being changed."
     )
+    mirrored: dict[str, int] | None = Field(
+        default=None, description="Of a Shadow: percent of the requests that are to be copied, by arm."
+    )
 
 
 class Epoch(StatusModel):
@@ -249,7 +255,7 @@ class FrozenStep(StatusModel):
 class FinalDecision(StatusModel):
     """How the experiment ended, and why."""
 
-    verdict: str = Field(description="Promote, Rollback or Inconclusive.")
+    verdict: str = Field(description="Promote, Rollback, Inconclusive, or Pass of a Shadow that nothing took back.")
     reason: str = Field(description="Why.")
     arm: str | None = Field(default=None, description="The arm that was promoted.")
 
@@ -286,7 +292,7 @@ class ExperimentStatus(StatusModel):
     challenger_unready_since: Moment | None = Field(
         default=None,
         description="Since when a challenger of a Running experiment is not ready while its control is; absent where "
-        "all are. A Canary or BlueGreen is rolled back after 10 minutes.",
+        "all are. Any type but an ABTest is rolled back after 10 minutes.",
     )
     handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")

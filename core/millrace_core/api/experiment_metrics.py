@@ -160,7 +160,7 @@ class Analysis(ApiModel):
     max_hold: Duration = Field(
         default="1h",
         description="How long a guardrail or the primary metric may have no data. Meanwhile the phase is Holding and "
-        "the weights stay; then a Canary or BlueGreen is rolled back, and another type is paused.",
+        "the weights stay; then an ABTest is paused, and any other type rolled back.",
     )
     method: Literal["sequential", "groupSequential", "fixed"] = Field(
         default="sequential",

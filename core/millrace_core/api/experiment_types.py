@@ -69,6 +69,23 @@ EXPERIMENT_TYPES: Final = (
             ),
         ),
     ),
+    TypeSchema(
+        "Shadow",
+        "copies a part of the requests to its challenger, whose answers nobody gets, step by step, and ends; it "
+        "promotes by a command alone",
+        (
+            Rule(
+                "self.arms.size() == 2 && self.arms.all(a, !has(a.weight)) && !has(self.overrides)",
+                "a Shadow has one control and one challenger, without weights and overrides: the control answers "
+                "everything, and spec.steps say how much of it is copied",
+            ),
+            Rule(
+                "!has(self.metrics) || self.metrics.all(m, m.role != 'primary' && has(m.source.prometheus))",
+                "nobody gets the answers of a Shadow, so it has no primary metric and no outcomes: its guardrails ask "
+                "Prometheus",
+            ),
+        ),
+    ),
 )
 
 NAMES: Final = tuple(schema.name for schema in EXPERIMENT_TYPES)

@@ -30,7 +30,7 @@ Flags = NDArray[np.bool_]
 
 
 def write_predictions(lake: Lake, question: Question, path: Path) -> int:
-    """Writes all predictions of a period, each (id, row) once, hour after hour; how many.
+    """Writes all predictions of a period, each (id, row) of a deployment once, hour after hour; how many.
 
     Args:
         question: ``limit`` counts for nothing.
@@ -45,7 +45,7 @@ def _predictions(lake: Lake, question: Question, path: Path) -> int:
     hours = reading.hours(lake, question)
     schemas = [parquet.schema_arrow.remove_metadata() for hour in hours for _, parquet in reading.opened(lake, hour)]
     known = columns_of.united_schema([columns_of.PREDICTION, *schemas])
-    wanted = list(question.columns) if question.columns is not None else known.names
+    wanted = reading.wanted(question, known.names)
     missing = [name for name in wanted if name not in known.names]
     if missing and schemas:
         raise RejectError(
@@ -65,11 +65,11 @@ def _predictions(lake: Lake, question: Question, path: Path) -> int:
 
 def _hour(lake: Lake, folder: str, question: Question, names: Sequence[str]) -> Iterator[pa.Table]:
     files = list(reading.opened(lake, folder))
-    keys = [_read(lake, file, parquet, ["id", "row", "time"]) for file, parquet in files]
+    keys = [_read(lake, file, parquet, [*reading.KEY, "time"]) for file, parquet in files]
     if not keys:
         return
     together = pa.concat_tables(keys)
-    keep = _first(together, ("id", "row"), reading.asked(together, question))
+    keep = _first(together, reading.KEY, reading.asked(together, question))
     begins = 0
     for file, parquet in files:
         for batch in _batches(lake, file, parquet, names):
@@ -115,7 +115,7 @@ def _opened(lake: Lake, folders: Sequence[str]) -> Iterator[tuple[File, pq.Parqu
         yield from reading.opened(lake, folder)
 
 
-def _first(keys: pa.Table, names: tuple[str, str], asked: pa.ChunkedArray | pc.Expression) -> Flags:
+def _first(keys: pa.Table, names: Sequence[str], asked: pa.ChunkedArray | pc.Expression) -> Flags:
     """Of each row whether it is asked for, and no such row before it has its key."""
     numbered = keys.append_column("at", pa.array(np.arange(keys.num_rows))).filter(asked)
     first = numbered.group_by(list(names)).aggregate([("at", "min")]).column("at_min").to_numpy()

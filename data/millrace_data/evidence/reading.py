@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 # A file that was merged and deleted between the listing and the reading is looked for again so often.
 _ATTEMPTS: Final = 5
+# What is one row of one prediction.
+KEY: Final = ["id", "row", "deployment"]
 
 
 class Question(NamedTuple):
@@ -28,7 +30,7 @@ class Question(NamedTuple):
 
     Attributes:
         start, end: of their times; ``end`` is not included.
-        columns: in this order; None: all.
+        columns: in this order, where ``output.*`` is all that begin with ``output.``; None: all.
         id: of one prediction; None: all.
         limit: at most so many rows, the newest; None: all.
     """
@@ -43,7 +45,9 @@ class Question(NamedTuple):
 
 
 def read(lake: Lake, question: Question) -> pa.Table:
-    """The rows, in the order of their times; each (id, row) once.
+    """The rows, in the order of their times; each (id, row) of a deployment once.
+
+    A request that was mirrored has its id in two deployments.
 
     Raises:
         RejectError: the period is none, or there is no such column; names those that there are. NotFoundError: the
@@ -88,8 +92,8 @@ def _read(lake: Lake, question: Question) -> pa.Table:
 
 def _whole(parts: Sequence[pa.Table], schemas: Sequence[pa.Schema], question: Question) -> pa.Table:
     known = columns_of.united_schema([columns_of.PREDICTION, *schemas])
-    wanted = list(question.columns) if question.columns is not None else known.names
-    missing = [name for name in wanted if name not in known.names]
+    names = wanted(question, known.names)
+    missing = [name for name in names if name not in known.names]
     if missing and schemas:
         raise RejectError(
             f"there is no column {shown(missing[0], 80)}",
@@ -101,8 +105,18 @@ def _whole(parts: Sequence[pa.Table], schemas: Sequence[pa.Schema], question: Qu
     table = found.take(order)
     if question.limit is not None:
         table = table.slice(max(0, table.num_rows - question.limit))
-    there = [name for name in wanted if name in table.column_names]
+    there = [name for name in names if name in table.column_names]
     return table.select(there)
+
+
+def wanted(question: Question, known: Sequence[str]) -> list[str]:
+    """The names of the columns that are asked for; of one that ends with ``.*`` those that there are."""
+    if question.columns is None:
+        return list(known)
+    found = []
+    for column in question.columns:
+        found += [name for name in known if name.startswith(column[:-1])] if column.endswith(".*") else [column]
+    return found
 
 
 def _hour(
@@ -121,8 +135,8 @@ def _hour(
 
 
 def _once(table: pa.Table) -> pa.Table:
-    keys = table.select(["id", "row"]).append_column("at", pa.array(range(table.num_rows), pa.int64()))
-    first = keys.group_by(["id", "row"]).aggregate([("at", "min")])
+    keys = table.select(KEY).append_column("at", pa.array(range(table.num_rows), pa.int64()))
+    first = keys.group_by(KEY).aggregate([("at", "min")])
     if first.num_rows == table.num_rows:
         return table
     return table.take(first.column("at_min"))
@@ -179,7 +193,7 @@ def _part(
     groups = [at for at in range(parquet.num_row_groups) if _may_have(parquet, schema, at, question, start, end)]
     if not groups:
         return None
-    needed = {"id", "row", "time", *(question.columns if question.columns is not None else schema.names)}
+    needed = {*KEY, "time", *wanted(question, schema.names)}
     # By number: a name with dots would be taken for a path into a nested column.
     with lake.explained(file.path):
         table = _columns(parquet, groups, [name for name in schema.names if name in needed])

@@ -32,7 +32,7 @@ def confirmed(decision: Decision, changes: RouteChanges, *, programmed: bool) ->
     weights = status.weights or Weights()
     if programmed and not weights.applied_at:
         now, desired = observation.now, weights.desired or {}
-        weights = Weights(desired=desired, applied=desired, applied_at=now)
+        weights = Weights(desired=desired, applied=desired, applied_at=now, mirrored=weights.mirrored)
         status = status.model_copy(update={"weights": weights})
     release = _may_go(decision, changes)
     status = _with_epochs(observation, status, edited=decision.edited, programmed=programmed)

@@ -31,7 +31,7 @@ from millrace_operators.experiment.observation import (
 from millrace_operators.experiment.policy import judge
 from millrace_operators.experiment.ramp import with_steps_ahead
 from millrace_operators.experiment.schedule import ASK_AGAIN, times_to_look
-from millrace_operators.experiment.weights import desired_weights
+from millrace_operators.experiment.weights import copies, desired_weights
 from millrace_operators.routing.champion import desired_route
 from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.compare import compared
@@ -118,8 +118,8 @@ def _with_weights(observation: Observation, status: ExperimentStatus) -> Experim
     if status.phase not in ROUTED:
         return status
     before = status.weights or Weights()
-    desired = desired_weights(observation, status)
+    desired, mirrored = desired_weights(observation, status), copies(observation, status)
     entered = status.phase != observation.phase and (status.phase in ENDING or observation.phase not in ROUTED)
-    if desired == before.desired and not entered:
+    if (desired, mirrored) == (before.desired, before.mirrored) and not entered:
         return status
-    return status.model_copy(update={"weights": Weights(desired=desired, applied=before.applied)})
+    return status.model_copy(update={"weights": Weights(desired=desired, applied=before.applied, mirrored=mirrored)})

@@ -12,7 +12,7 @@ from millrace_operators.routing.state import HeaderRule, Split
 def split_of(observation: Observation, status: ExperimentStatus) -> Split | None:
     """The split in terms of deployments; None while the Experiment has no part in the route.
 
-    Header rules of an arm that is not ready lead to the control.
+    Header rules of an arm that is not ready lead to the control, as do those of one that gets copies alone.
     """
     spec = observation.spec
     weights = status.weights.desired if status.weights else None
@@ -22,6 +22,7 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
     control = observation.control.name
     winner = status.decision.arm if status.phase == PROMOTING and status.decision and status.decision.arm else control
     previewed = type_of(spec.type).previewed(spec, status) if status.phase in SPLITTING else None
+    mirrored = status.weights.mirrored if status.weights else None
     return Split(
         experiment=observation.name,
         champion=deployments[winner],
@@ -31,12 +32,14 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
         settle=observation.settle.total_seconds(),
         final=status.phase in ENDING,
         preview=deployments[previewed] if previewed else "",
+        mirrors=None if mirrored is None else {deployments[arm]: percent for arm, percent in mirrored.items()},
     )
 
 
 def _rules(observation: Observation) -> tuple[HeaderRule, ...]:
     spec, control = observation.spec, observation.control
-    leads_to = {arm.name: (arm if arm.name in observation.ready else control).deployment for arm in spec.arms}
+    reached = {control.name} if type_of(spec.type).mirrors else observation.ready
+    leads_to = {arm.name: (arm if arm.name in reached else control).deployment for arm in spec.arms}
     overrides = [
         (f"override-{index}", item.header, item.value, item.arm) for index, item in enumerate(spec.overrides or ())
     ]

@@ -19,7 +19,7 @@ from millrace_operators.experiment.size import runtimes
 HEALTHY: Final = "healthy"
 NOT_LOOKED: Final = "waiting for the first look"
 _DAY: Final = 86400.0
-_ENDED: Final = {"Promote": "shipped", "Rollback": "rolled back"}
+_ENDED: Final = {"Promote": "shipped", "Rollback": "rolled back", "Pass": "passed"}
 
 
 def with_health(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:

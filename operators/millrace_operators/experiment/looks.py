@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus
+from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus, Weights
 from millrace_core.api.experiment_metrics import AnalysisStatus, Measurement, Metric
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
@@ -63,9 +63,11 @@ def look_times(observation: Observation) -> list[datetime]:
 
 
 def measured_arms(observation: Observation) -> list[Arm]:
-    """The challengers that there is something to measure of: those with traffic."""
-    weights = (observation.status.weights and observation.status.weights.applied) or {}
-    return [arm for arm in observation.challengers if observation.spec.metrics and weights.get(arm.name, 0) > 0]
+    """The challengers that there is something to measure of: those with traffic, or with copies of it."""
+    weights = observation.status.weights or Weights()
+    given = [*((weights.applied or {}).items()), *((weights.mirrored or {}).items())]
+    reached = {name for name, percent in given if percent > 0}
+    return [arm for arm in observation.challengers if observation.spec.metrics and arm.name in reached]
 
 
 def no_data_since(observation: Observation) -> datetime | None:

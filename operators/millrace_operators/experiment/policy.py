@@ -30,16 +30,13 @@ from millrace_operators.experiment.primary import out_of_time, primary_decided, 
 from millrace_operators.experiment.schedule import next_step_at
 from millrace_operators.experiment.size import plan_of
 from millrace_operators.experiment.types import type_of
-from millrace_operators.experiment.types.base import ExperimentType
 from millrace_operators.experiment.verdict import (
     FINAL_PHASE,
     INCONCLUSIVE,
     ROLLBACK,
     Verdict,
     pause,
-    promote,
     roll_back,
-    won,
 )
 
 # What is resolved when all stands ready, and let go when it does not any more.
@@ -194,23 +191,13 @@ def step_due(observation: Observation) -> Verdict | None:
     steps, index = observation.status.steps or [], observation.status.step_index or 0
     kind = type_of(observation.spec.type)
     if index + 1 == len(steps):
-        return _after_the_ramp(observation, kind)
+        return kind.after_ramp(observation)
     step = steps[index + 1]
     if kind.asks_before_steps and observation.spec.on_success == "Pause":
         message = f"step {index + 2} of {len(steps)}, {step.weight}%, waits for a promote command; or abort by one"
         return pause(observation, "AwaitingPromotion", message)
     changes = {"step_index": index + 1, "step_started_at": observation.now}
     return Verdict("StepTaken", f"step {index + 2} of {len(steps)}: {step.weight}% for {step.hold}", changes)
-
-
-def _after_the_ramp(observation: Observation, kind: ExperimentType) -> Verdict | None:
-    arm = kind.winner_of_ramp(observation)
-    if arm is None:
-        return None
-    message = f"{arm} went through every step"
-    if kind.asks_before_steps:
-        return promote(arm, "RampCompleted", message)
-    return won(observation, arm, "RampCompleted", message)
 
 
 def going_on(observation: Observation) -> Verdict | None:

@@ -21,7 +21,7 @@ def next_step_at(observation: Observation) -> datetime | None:
         return None
     due = _hold_over_at(observation)
     last = (observation.status.step_index or 0) + 1 >= len(observation.status.steps or [])
-    if last and type_of(observation.spec.type).winner_of_ramp(observation) is None:
+    if last and type_of(observation.spec.type).after_ramp(observation) is None:
         return None
     return due
 

@@ -142,5 +142,6 @@ def _splitting(decision: Decision) -> ConditionDict:
     weights = decision.status.weights
     if decision.programmed and weights is not None and weights.applied_at:
         split = ", ".join(f"{arm} {weight}%" for arm, weight in (weights.applied or {}).items())
-        return condition(conditions.ROUTE_PROGRAMMED, True, PROGRAMMED, f"the route splits traffic: {split}")
+        copied = "".join(f"; {percent}% of it is copied to {arm}" for arm, percent in (weights.mirrored or {}).items())
+        return condition(conditions.ROUTE_PROGRAMMED, True, PROGRAMMED, f"the route splits traffic: {split}{copied}")
     return condition(conditions.ROUTE_PROGRAMMED, None, SETTLING, "the route is being changed")

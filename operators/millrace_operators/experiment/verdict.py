@@ -12,9 +12,15 @@ from millrace_operators.experiment.observation import PAUSED, PROMOTING, ROLLING
 PROMOTE: Final = "Promote"
 ROLLBACK: Final = "Rollback"
 INCONCLUSIVE: Final = "Inconclusive"
+PASS: Final = "Pass"  # noqa: S105 a verdict
 
 # The last phase, by the verdict of the final decision.
-FINAL_PHASE: Final[Mapping[str, str]] = {PROMOTE: "Succeeded", ROLLBACK: "Failed", INCONCLUSIVE: "Inconclusive"}
+FINAL_PHASE: Final[Mapping[str, str]] = {
+    PROMOTE: "Succeeded",
+    PASS: "Succeeded",
+    ROLLBACK: "Failed",
+    INCONCLUSIVE: "Inconclusive",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,12 @@ def roll_back(verdict: str, reason: str, message: str) -> Verdict:
     decision = FinalDecision(verdict=verdict, reason=message)
     changes = {"phase": ROLLING_BACK, "decision": decision, "paused_at": None}
     return Verdict(reason, message, changes, warning=True)
+
+
+def passed(reason: str, message: str) -> Verdict:
+    """The end, with all traffic at the control, where nothing spoke against the challenger."""
+    changes = {"phase": ROLLING_BACK, "decision": FinalDecision(verdict=PASS, reason=message), "paused_at": None}
+    return Verdict(reason, message, changes)
 
 
 def pause(observation: Observation, reason: str, message: str, *, warning: bool = False) -> Verdict:

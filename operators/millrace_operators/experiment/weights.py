@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from millrace_core.api.experiment import ExperimentSpec, ExperimentStatus, FrozenStep
 from millrace_operators.experiment.observation import PROMOTING, SPLITTING, Observation
+from millrace_operators.experiment.types import type_of
 from millrace_operators.routing.state import WHOLE
 
 
@@ -22,13 +23,25 @@ def desired_weights(observation: Observation, status: ExperimentStatus) -> dict[
     arms = [arm.name for arm in observation.spec.arms]
     if status.phase == PROMOTING and status.decision is not None and status.decision.arm is not None:
         return only(status.decision.arm, arms)
-    if status.phase not in SPLITTING:
+    if status.phase not in SPLITTING or type_of(observation.spec.type).mirrors:
         return only(observation.control.name, arms)
     frozen = observation.control.name not in observation.ready or bool(observation.unknown)
     if frozen and status.weights is not None and status.weights.desired:
         return status.weights.desired
     nominal = weights_at(observation.spec, status.steps, status.step_index or 0)
     return without_unready(nominal, observation.control.name, observation.ready)
+
+
+def copies(observation: Observation, status: ExperimentStatus) -> dict[str, int] | None:
+    """Percent of the requests that are copied, by arm; None of a type that copies none. An unready arm gets none."""
+    kind, before = type_of(observation.spec.type), status.weights.mirrored if status.weights else None
+    if not kind.mirrors:
+        return None
+    if status.phase not in SPLITTING:
+        return {}
+    if observation.unknown and before is not None:
+        return before
+    return {arm: percent for arm, percent in kind.copied(observation.spec, status).items() if arm in observation.ready}
 
 
 def weights_at(spec: ExperimentSpec, steps: Sequence[FrozenStep] | None, index: int) -> dict[str, int]:

@@ -7,7 +7,8 @@ Each rule stands there twice: for gRPC, told by its content type whatever port o
 all else. So the same arms and weights hold for both protocols.
 
 All that a model's pod answers is a pure read, so a request that another pod may answer is sent again whatever the
-first had begun. While an Experiment runs nothing is: retries would hide the errors that tell a bad arm from a good one.
+first had begun. While an Experiment splits traffic nothing is: retries would hide the errors that tell a bad arm from a
+good one. Copies are sent once, and nobody waits for them.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def arms_service(service: str, namespace: str, targets: Sequence[RouteTarget]) -
 
 def route_attempts(resilience: Resilience, try_seconds: float, split: Split | None) -> Object:
     """The fields of a rule that say how long and how often a request is tried."""
-    if split is not None or not resilience.retries:
+    hides = split is not None and split.mirrors is None
+    if hides or not resilience.retries:
         return {"retries": {"attempts": 0}, "timeout": _duration(try_seconds)}
     retries = {"attempts": resilience.retries, "perTryTimeout": _duration(try_seconds), "retryOn": RETRY_ON}
     return {"retries": retries, "timeout": _duration(2 * try_seconds)}
@@ -195,7 +197,7 @@ def virtual_service(
     else:
         shares = [_destination(host, name, weight) for name, weight in split.weights.items() if weight]
         rules = (*(_rule(host, rule) for rule in split.rules), {"name": "split", "route": shares})
-        spec["http"] = _by_protocol({**rule, **attempts} for rule in rules)
+        spec["http"] = _by_protocol({**rule, **_mirrors(host, split), **attempts} for rule in rules)
     metadata = _metadata(service, service, namespace, targets)
     if split is not None:
         metadata["labels"][names.EXPERIMENT] = split.experiment
@@ -242,8 +244,23 @@ def _by_protocol(rules: Iterable[Object]) -> list[Object]:
 
 
 def _to_port(rule: Object, port: int) -> Object:
-    route = [{**each, "destination": {**each["destination"], "port": {"number": port}}} for each in rule["route"]]
-    return {**rule, "route": route}
+    """The rule with its destinations, and those of copies, at a port."""
+    ports: Object = {
+        field: [{**each, "destination": {**each["destination"], "port": {"number": port}}} for each in rule[field]]
+        for field in ("route", "mirrors")
+        if field in rule
+    }
+    return {**rule, **ports}
+
+
+def _mirrors(host: str, split: Split) -> Object:
+    """Where copies go; Istio takes an absent percentage for all, so none is left out."""
+    found = [
+        {"destination": {"host": host, "subset": name}, "percentage": {"value": percent}}
+        for name, percent in (split.mirrors or {}).items()
+        if percent
+    ]
+    return {"mirrors": found} if found else {}
 
 
 def _duration(seconds: float) -> str:

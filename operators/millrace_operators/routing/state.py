@@ -89,6 +89,7 @@ class Split:
         settle: seconds that a change takes to reach every proxy.
         final: whether it is decided, and all traffic goes to the champion.
         preview: the deployment that is previewed; empty: none.
+        mirrors: percent of the requests that are copied, by deployment; None: it is not about copies.
     """
 
     experiment: str
@@ -99,6 +100,7 @@ class Split:
     settle: float = DEFAULT_SETTLE_SECONDS
     final: bool = False
     preview: str = ""
+    mirrors: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,21 @@ def test_rows_come_by_time_once_each_of_the_period_alone(lake: Lake, tmp_path: P
     assert ids(lake, end=START + timedelta(hours=1)) == ["a", "b", "c"]
     assert ids(lake, start=START + timedelta(microseconds=1), end=START + timedelta(microseconds=2)) == ["b"]
     assert read(lake, columns=["input.x", "id"]).column_names == ["input.x", "id"]
+    assert read(lake, columns=["input.*", "id", "output.*"]).column_names == ["input.x", "id"]
+
+
+def test_a_mirrored_request_is_a_row_of_each_deployment_that_got_it(lake: Lake, tmp_path: Path) -> None:
+    put(lake, tmp_path, layout.file_name("0a", 1), table("a", "b"))
+    copy = table("a", "a")
+    other = copy.set_column(copy.column_names.index("deployment"), "deployment", pa.array(["ranker-v2"] * 2))
+    put(lake, tmp_path, layout.file_name("0b", 1), other)
+    found = read(lake, columns=["id", "deployment"]).to_pylist()
+    assert sorted((row["id"], row["deployment"]) for row in found) == [
+        ("a", "ranker-v1"),
+        ("a", "ranker-v2"),
+        ("b", "ranker-v1"),
+    ]
+    assert sorted(ids(lake, columns=["id"])) == ["a", "a", "b"], "whichever columns are asked for"
 
 
 def test_what_is_not_there_is_said_with_what_is(lake: Lake, tmp_path: Path) -> None:

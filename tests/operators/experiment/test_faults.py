@@ -141,6 +141,26 @@ async def test_a_blue_green_of_two_deployments_from_its_preview_to_its_promotion
 
 
 @pytest.mark.slow
+async def test_a_shadow_from_its_start_to_its_end(world: World, faults: Faults) -> None:
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, OLD, "shop").build())
+    await world.settle()
+    steps = [{"weight": 5, "hold": "1m"}, {"weight": 100, "hold": "1m"}]
+
+    async def chapter() -> list[Object]:
+        world.apply(builders.canary("copy", "shop", "v1", "v2", steps).having("spec.type", "Shadow").build())
+        await world.settle()
+        status = world.status(EXP, "copy")
+        assert (status["phase"], status["decision"]["verdict"], status["stepIndex"]) == ("Succeeded", "Pass", 1)
+        world.delete(EXP, "copy")
+        await world.settle()
+        assert world.status(MD, "v1")["champion"] is True
+        return left(world)
+
+    await killed_at_every_write(world, faults, chapter, 12)
+
+
+@pytest.mark.slow
 async def test_revisions_that_flip_are_rolled_back_and_flip_again(world: World, faults: Faults) -> None:
     rollout = {"strategy": "BlueGreen", "blueGreen": {"previewFor": "1m", "keepFor": "10m"}}
 

@@ -45,6 +45,21 @@ CASES: dict[str, DesiredRoute] = {
     "delegate": DesiredRoute(
         "recommendation", "recsys", (V1,), Champion("recommendation-v1"), V1, None, 5, roots=("shop",)
     ),
+    "copies": DesiredRoute(
+        "recommendation",
+        "recsys",
+        (V1, V2),
+        Champion("recommendation-v1"),
+        V1,
+        Split(
+            "recommendation-copies",
+            "recommendation-v1",
+            {"recommendation-v1": 100, "recommendation-v2": 0},
+            arms=("recommendation-v1", "recommendation-v2"),
+            mirrors={"recommendation-v2": 25},
+        ),
+        5,
+    ),
     "preview": DesiredRoute(
         "recommendation",
         "recsys",

@@ -12,11 +12,13 @@ from millrace_operators.experiment.types.ab_test import ABTest
 from millrace_operators.experiment.types.base import ExperimentType
 from millrace_operators.experiment.types.blue_green import BlueGreen
 from millrace_operators.experiment.types.canary import Canary
+from millrace_operators.experiment.types.shadow import Shadow
 
 TYPES: Final[dict[str, ExperimentType]] = {
     "ABTest": ABTest(),
     "Canary": Canary(),
     "BlueGreen": BlueGreen(),
+    "Shadow": Shadow(),
 }
 
 # Of a name that this release does not know: it holds what it has.

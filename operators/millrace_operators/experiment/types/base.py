@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from millrace_core.api.experiment import Experiment, ExperimentSpec, ExperimentStatus, FrozenStep
 from millrace_operators.experiment.observation import Observation
-from millrace_operators.experiment.verdict import Verdict
+from millrace_operators.experiment.verdict import Verdict, promote, won
 from millrace_operators.facts.fact import FactRequest
 
 OfType = Callable[[Observation], Verdict | None]
@@ -27,11 +27,13 @@ class ExperimentType:
         rolls_back_without_data: what becomes of it when a guardrail had no data for ``maxHold``; else it is paused.
         asks_before_steps: where ``spec.onSuccess`` is Pause, whether a person is waited for before each further step
             of the ramp; else after the last.
+        mirrors: whether the control answers everything and the weights of steps say how much of it is copied.
     """
 
     verdicts: ClassVar[tuple[OfType, ...]] = ()
     rolls_back_without_data: ClassVar[bool] = False
     asks_before_steps: ClassVar[bool] = False
+    mirrors: ClassVar[bool] = False
 
     def facts(self, experiment: Experiment) -> Sequence[FactRequest[Any]]:  # noqa: ARG002 for subclasses
         """What its verdicts have to know beside the cluster; they find it in ``observation.facts``."""
@@ -46,6 +48,20 @@ class ExperimentType:
     def winner_of_ramp(self, observation: Observation) -> str | None:  # noqa: ARG002 for subclasses
         """The arm that is promoted when the last step's hold is over; None: the split stays."""
         return None
+
+    def after_ramp(self, observation: Observation) -> Verdict | None:
+        """What follows when the last step's hold is over; None: nothing, the split stays."""
+        arm = self.winner_of_ramp(observation)
+        if arm is None:
+            return None
+        message = f"{arm} went through every step"
+        if self.asks_before_steps:
+            return promote(arm, "RampCompleted", message)
+        return won(observation, arm, "RampCompleted", message)
+
+    def copied(self, spec: ExperimentSpec, status: ExperimentStatus) -> dict[str, int]:  # noqa: ARG002 for subclasses
+        """Percent of the requests that are copied, by arm."""
+        return {}
 
     def previewed(self, spec: ExperimentSpec, status: ExperimentStatus) -> str | None:  # noqa: ARG002 for subclasses
         """The arm that the preview Service leads to while traffic is split; None: none."""
