@@ -66,16 +66,22 @@ class Suspects:
 
     One that ran alone is refused from then on. Of several, each is refused when it is found a second time: all but one
     of them are somebody else's, and must not pay for good. Until then each runs alone, so that the next crash tells.
+    So it is with one that ran alone when the process was killed from outside, where the kernel may have wanted memory
+    for somebody else, or a person pressed the key.
     """
 
     def __init__(self) -> None:
         self._points: Counter[int] = Counter()
 
-    def blame(self, running: Iterable[int]) -> None:
-        """Counts a crash against the inputs that ran."""
+    def blame(self, running: Iterable[int], *, killed: bool = False) -> None:
+        """Counts a crash against the inputs that ran.
+
+        Args:
+            killed: the process ended by SIGKILL, which no code of its own sends.
+        """
         keys = set(running)
         for key in keys:
-            self._points[key] += _REFUSED if len(keys) == 1 else 1
+            self._points[key] += _REFUSED if len(keys) == 1 and not killed else 1
         while len(self._points) > _MOST:
             del self._points[next(iter(self._points))]
 

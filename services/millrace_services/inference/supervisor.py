@@ -125,7 +125,7 @@ class Supervisor:
         name = signals.named(number)
         self.crashes[name.partition(" ")[0]] += 1
         running = self.record.take()
-        self._suspects.blame(running)
+        self._suspects.blame(running, killed=number == signal.SIGKILL)
         self.refused, self.suspected = self._suspects.refused(), self._suspects.suspected()
         pause = delay(moments, moments[-1]) if was_warm else None
         logger.error(

@@ -45,22 +45,21 @@ async def test_one_project_never_has_all_threads() -> None:
 
 
 async def test_projects_wait_in_turns_whoever_has_more() -> None:
-    evaluations, slow, after = Evaluations(), Slow(), []
-    held = [
-        asyncio.create_task(evaluations.run(project, (project, index), slow, "held"))
-        for project in ("a", "b")
-        for index in range(2)
-    ]
-    await begun(slow, 4)
+    evaluations, slow, first, after = Evaluations(), Slow(), Slow(), []
+    calls = {("c", 0): first, ("c", 1): slow, ("d", 0): slow, ("d", 1): slow}
+    held = [asyncio.create_task(evaluations.run(turn[0], turn, call, "held")) for turn, call in calls.items()]
+    await begun(slow, 3)
+    await begun(first, 1)
     many = [asyncio.create_task(evaluations.run("a", "a", after.append, f"a{index}")) for index in range(5)]
     one = asyncio.create_task(evaluations.run("b", "b", after.append, "b0"))
     await asyncio.sleep(0)
 
-    slow.may_end.set()
-    await asyncio.gather(*held, *many, one)
+    first.may_end.set()  # the one thread that all of them have
+    await asyncio.gather(*many, one)
 
-    assert after.index("b0") <= 2
-    assert [each for each in after if each != "b0"] == [f"a{index}" for index in range(5)]
+    assert after == ["a0", "b0", "a1", "a2", "a3", "a4"]
+    slow.may_end.set()
+    await asyncio.gather(*held)
     evaluations.close()
 
 

@@ -36,6 +36,14 @@ def test_an_input_that_ran_alone_is_refused_and_one_of_two_when_it_is_found_agai
     assert suspects.refused() == {1, 3}
 
 
+def test_an_input_that_ran_alone_when_the_process_was_killed_from_outside_is_refused_when_that_happens_again():
+    suspects = Suspects()
+    suspects.blame([1], killed=True)
+    assert (suspects.refused(), suspects.suspected()) == (frozenset(), {1})
+    suspects.blame([1], killed=True)
+    assert suspects.refused() == {1}
+
+
 def test_the_inputs_of_a_shared_run_are_run_alone_until_one_is_found_again():
     suspects = Suspects()
     suspects.blame(range(1, 65))

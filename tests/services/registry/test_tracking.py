@@ -237,8 +237,8 @@ def test_numbers_may_be_texts_as_in_protobufs_json() -> None:
 
 def test_experiments_are_searched_by_name_tag_and_moment(tracking: Tracking) -> None:
     for name in ("churn", "Fraud", "other"):
-        tracking.experiments.create(name, "", {"team": name[0]})
-    tracking.experiments.delete("3")
+        last = tracking.experiments.create(name, "", {"team": name[0]})
+    tracking.experiments.delete(last)
 
     def found(text: str, *order_by: str, view: str = "ACTIVE_ONLY") -> list[str]:
         documents, _ = tracking.experiments.search(text, order_by, view, Page(10, 0))
