@@ -36,6 +36,18 @@ def test_what_came_is_shown_by_the_one_function_that_bounds_it() -> None:
     assert [str(path) for path in modules if "!r:." in path.read_text()] == []
 
 
+def test_a_fixture_of_a_package_stands_in_one_and_ends_with_it() -> None:
+    # Anywhere else pytest silently takes the scope for the session's, and servers work on until its end.
+    scoped = [
+        path
+        for path in (ROOT / "tests").rglob("*.py")
+        if path != Path(__file__) and 'scope="package"' in path.read_text()
+    ]
+    assert len(scoped) > 2
+    folders = {folder for path in scoped for folder in path.parents if folder.is_relative_to(ROOT / "tests")}
+    assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []
+
+
 MODULE = 400
 FUNCTION = 40
 # Each with its reason.

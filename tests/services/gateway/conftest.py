@@ -20,8 +20,10 @@ from millrace_core.features.online import keys
 from millrace_core.features.online.row import Layout
 from millrace_local.stack.launch import programs
 from tests.builders import feature_view
-from tests.running_service import RunningService, StartService, starting
+from tests.running_service import RunningService, StartService, start_service, starting
 from tests.told_registry import tell
+
+__all__ = ["start_service"]
 
 # There is none; or the registry has said nothing yet.
 UNKNOWN = (404, 503)
@@ -73,16 +75,24 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     running.stop()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """Starts server processes that end with the test: a gateway that looks often is never idle."""
     with starting(tmp_path_factory.mktemp("services")) as function:
         yield function
 
 
 @pytest.fixture(scope="package")
-def registry(start: StartService, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """Starts those of all tests here."""
+    with starting(tmp_path_factory.mktemp("services")) as function:
+        yield function
+
+
+@pytest.fixture(scope="package")
+def registry(shared: StartService, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     database = tmp_path_factory.mktemp("registry") / "registry.db"
-    return start("-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
+    return shared("-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
 
 
 @pytest.fixture(scope="package")
@@ -92,8 +102,8 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def gateway(start: StartService, registry: RunningService, store: Store, evidence: Path) -> RunningService:
-    return start(
+def gateway(shared: StartService, registry: RunningService, store: Store, evidence: Path) -> RunningService:
+    return shared(
         "-m",
         "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,

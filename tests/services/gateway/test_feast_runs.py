@@ -47,7 +47,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
 
 @pytest.fixture(scope="module")
 def runs(
-    start: StartService,
+    start_service: StartService,
     registry: RunningService,
     store: Store,
     cluster: RunningServer,
@@ -60,7 +60,7 @@ def runs(
     given = config["clusters"][0]["cluster"]
     if "certificate-authority-data" in given:
         (account / "ca.crt").write_bytes(base64.b64decode(given["certificate-authority-data"]))
-    return start(
+    return start_service(
         "-m",
         "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,

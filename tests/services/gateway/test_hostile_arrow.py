@@ -21,9 +21,9 @@ ROOM = 120_000_000
 
 
 @pytest.fixture(scope="module")
-def victim(start: StartService, registry: RunningService, store: Store) -> RunningService:
+def victim(start_service: StartService, registry: RunningService, store: Store) -> RunningService:
     """A gateway of this module alone, because it may die."""
-    return start(
+    return start_service(
         "-m",
         "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
