@@ -50,6 +50,13 @@ CASES: dict[str, tuple[Built, list[str]]] = {
         ),
         ["nobody gets the answers of a Shadow"],
     ),
+    "a comparison where nothing is copied": (
+        AB.having(
+            "spec.metrics",
+            [{"name": "s", "role": "secondary", "source": {"comparison": {"output": "score", "measure": "psi"}}}],
+        ),
+        ["a comparison needs spec.type Shadow"],
+    ),
     "times of a flip of a canary": (
         canary("c", "ranking", "v1", "v2", [{"weight": 50}]).having("spec.blueGreen", {"keepFor": "1m"}),
         ["spec.blueGreen needs spec.type BlueGreen"],

@@ -8,6 +8,7 @@ import pytest
 
 from millrace.sdk import shadows
 from millrace_core.base.errors import NotFoundError
+from millrace_data.evidence.comparing import Comparison
 from tests.builders import canary, model_deployment
 from tests.e2e.conftest import ClusterUnderTest
 from tests.e2e.kubectl import Kubectl, eventually
@@ -34,7 +35,7 @@ def test_copies_reach_the_challenger_under_the_ids_of_their_requests_and_nobody_
     kubectl.apply(copy.having("spec.routing", {"settle": "500ms"}).build())
 
     def phase(wanted: str) -> None:
-        eventually(lambda: kubectl.get("experiment", "copy")["status"].get("phase") == wanted, 60)
+        eventually(lambda: kubectl.get("experiment", "copy").get("status", {}).get("phase") == wanted, 60)
 
     phase("Running")
     with Load(target.ingress_url, "ranking", kubectl.namespace, connections=2) as load:
@@ -47,7 +48,7 @@ def test_copies_reach_the_challenger_under_the_ids_of_their_requests_and_nobody_
     assert set(load.answers) == {3.0}
     assert kubectl.get("experiment", "copy")["status"]["decision"]["verdict"] == "Pass"
 
-    def compared() -> shadows.ShadowComparison | None:
+    def compared() -> Comparison | None:
         try:
             return shadows.compare("ranking", "v1", "v2", namespace=kubectl.namespace, lake=lake)
         except NotFoundError:  # it takes up to a minute into the lake
@@ -57,3 +58,28 @@ def test_copies_reach_the_challenger_under_the_ids_of_their_requests_and_nobody_
     assert (found.control.failed, found.shadow.failed) == (0.0, 0.0)
     [output] = found.outputs
     assert (output.agreement, output.mean_difference) == (0.0, 3.0)
+
+
+@pytest.mark.slow
+def test_a_challenger_that_says_something_else_is_found_in_the_log_and_fails(
+    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        model = write_linear(tmp_path / f"{number}.onnx", factor=number)
+        built = model_deployment(f"v{number}", f"file://{model}", "ranking").having("spec.inference", {"log": {}})
+        kubectl.apply(built.build())
+        kubectl.wait_ready("modeldeployment", f"v{number}")
+    live = ServiceClient(target.ingress_url, "ranking", kubectl.namespace)
+    eventually(lambda: live.infer().status_code == 200)
+    same = {"comparison": {"output": "output", "measure": "agreement"}}
+    metrics = [{"name": "same", "role": "guardrail", "abortBelow": 0.9, "source": same}]
+    copy = canary("copy", "ranking", "v1", "v2", [{"weight": 100, "hold": "1s"}]).having("spec.type", "Shadow")
+    copy = copy.having("spec.metrics", metrics).having("spec.analysis", {"interval": "2s", "minUnits": 50})
+    kubectl.apply(copy.having("spec.routing", {"settle": "500ms"}).build())
+    eventually(lambda: kubectl.get("experiment", "copy").get("status", {}).get("phase") == "Running", 60)
+    with Load(target.ingress_url, "ranking", kubectl.namespace, connections=1) as load:
+        eventually(lambda: load.done > 500, 60)
+    eventually(lambda: kubectl.get("experiment", "copy").get("status", {}).get("phase") == "Failed", 180)
+    decision = kubectl.get("experiment", "copy")["status"]["decision"]
+    assert decision["reason"] == "same of challenger is 0, below 0.9, at 2 looks in a row"
+    assert load.failures == {}

@@ -197,6 +197,10 @@ class ExperimentSpec(ApiModel):
         *experiment_types.rules(),
         Rule("self.type == 'BlueGreen' || !has(self.blueGreen)", "spec.blueGreen needs spec.type BlueGreen"),
         Rule(
+            "self.type == 'Shadow' || !has(self.metrics) || self.metrics.all(m, !has(m.source.comparison))",
+            "a comparison needs spec.type Shadow: only there two deployments get the same requests",
+        ),
+        Rule(
             "!has(self.metrics) || self.metrics.filter(m, m.role == 'primary').size() <= 1",
             "at most one of spec.metrics may have the role primary: one number decides",
         ),

@@ -20,8 +20,23 @@ PLACEHOLDERS: Final = ("service", "deployment", "namespace", "arm", "interval")
 _TEMPLATE: Final = "^([{][{](" + "|".join(PLACEHOLDERS) + ")[}][}]|[{]?[^{])*$"
 
 
+class ComparisonSource(ApiModel):
+    """What the challenger of a Shadow says beside the control, for the same requests."""
+
+    output: Annotated[str, Field(min_length=1, max_length=128)] = Field(
+        description="Name of the model's output, as the log of predictions has it behind output."
+    )
+    measure: Literal["agreement", "psi", "jensenShannon", "wasserstein", "meanDifference"] = Field(
+        description="agreement: the share of rows in which both say the same; psi, jensenShannon: how far apart the "
+        "distributions of both are; wasserstein, meanDifference: the same in the output's own unit, of numbers alone."
+    )
+    tolerance: Annotated[float, Field(ge=0)] = Field(
+        default=1e-6, description="Of agreement: how far apart numbers may be, absolute below 1 and relative above."
+    )
+
+
 class MetricSource(ApiModel):
-    """Where a metric's numbers come from: one of the two."""
+    """Where a metric's numbers come from: one of the three."""
 
     prometheus: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
         default=None,
@@ -45,10 +60,16 @@ class MetricSource(ApiModel):
         default=None, description="Of a ratio: the outcome by which it is divided, as visits of clicks per visit."
     )
 
+    comparison: ComparisonSource | None = Field(
+        default=None,
+        description="Of a Shadow: its predictions beside the control's, out of the logs of both (spec.inference.log of "
+        "the deployments) in the platform's lake, since the current step began; of the newest 20,000 rows.",
+    )
+
     rules: ClassVar = (
         Rule(
-            "has(self.prometheus) != has(self.outcome)",
-            "a metric has one source: prometheus, a query, or outcome, what units do",
+            "(has(self.prometheus) ? 1 : 0) + (has(self.outcome) ? 1 : 0) + (has(self.comparison) ? 1 : 0) == 1",
+            "a metric has one source: prometheus, a query; outcome, what units do; or comparison, what a shadow says",
         ),
         Rule("!has(self.denominator) || has(self.outcome)", "denominator is of an outcome; a query divides by itself"),
     )
@@ -98,19 +119,18 @@ class Metric(ApiModel):
     )
     abort_above: float | None = Field(
         default=None,
-        description="Of a guardrail of Prometheus: a value above this is harm. In the unit of the query, which by "
-        "habit is seconds for durations and 0 to 1 for shares.",
+        description="Of a guardrail of Prometheus or of a comparison: a value above this is harm. In the unit of the "
+        "query, which by habit is seconds for durations and 0 to 1 for shares.",
     )
     abort_below: float | None = Field(
-        default=None, description="Of a guardrail of Prometheus: a value below this is harm."
+        default=None, description="Of a guardrail of Prometheus or of a comparison: a value below this is harm."
     )
 
     rules: ClassVar = (
         Rule(
-            "(self.role == 'guardrail' && has(self.source.prometheus)) == (has(self.abortAbove) || "
-            "has(self.abortBelow))",
-            "a guardrail of Prometheus needs abortAbove or abortBelow, the limit beyond which it ends the experiment; "
-            "no other metric has them",
+            "(self.role == 'guardrail' && !has(self.source.outcome)) == (has(self.abortAbove) || has(self.abortBelow))",
+            "a guardrail of Prometheus needs abortAbove or abortBelow, as does one of a comparison: the limit beyond "
+            "which it ends the experiment; no other metric has them",
         ),
         Rule(
             "!has(self.abortAbove) || !has(self.abortBelow) || self.abortBelow < self.abortAbove",
@@ -118,7 +138,7 @@ class Metric(ApiModel):
         ),
         Rule(
             "has(self.kind) == has(self.source.outcome)",
-            "an outcome needs a kind (proportion, mean or ratio); a query of Prometheus has none",
+            "an outcome needs a kind (proportion, mean or ratio); no other metric has one",
         ),
         Rule(
             "(has(self.kind) && self.kind == 'ratio') == has(self.source.denominator)",
@@ -181,7 +201,9 @@ class Analysis(ApiModel):
         json_schema_extra=validations(Rule("self > 0.0 && self < 1.0", "power is expected between 0 and 1")),
     )
     min_units: Annotated[int, Field(ge=2, le=1_000_000_000)] = Field(
-        default=100, description="Units of each arm before anything is decided by outcomes."
+        default=100,
+        description="Units of each arm before anything is decided by outcomes; of a comparison, rows that both "
+        "answered.",
     )
     min_runtime: Duration = Field(
         default="7d", description="How long the primary metric is not decided yet, since days of a week differ."

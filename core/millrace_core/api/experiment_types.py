@@ -80,9 +80,9 @@ EXPERIMENT_TYPES: Final = (
                 "everything, and spec.steps say how much of it is copied",
             ),
             Rule(
-                "!has(self.metrics) || self.metrics.all(m, m.role != 'primary' && has(m.source.prometheus))",
-                "nobody gets the answers of a Shadow, so it has no primary metric and no outcomes: its guardrails ask "
-                "Prometheus",
+                "!has(self.metrics) || self.metrics.all(m, !has(m.source.outcome))",
+                "nobody gets the answers of a Shadow, so it has no primary metric and no outcomes: its metrics are "
+                "queries of Prometheus, and comparisons",
             ),
         ),
     ),

@@ -15,12 +15,14 @@ from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus, 
 from millrace_core.api.experiment_metrics import AnalysisStatus, Measurement, Metric
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
+from millrace_core.experiments.compared import ComparedPredictions
+from millrace_operators.experiment import comparisons
 from millrace_operators.experiment.observation import LIVE, Observation
-from millrace_operators.experiment.outcomes import BEYOND, WITHIN, OutcomeLook, look_at_outcomes
+from millrace_operators.experiment.outcomes import BEYOND, TOO_FEW, WITHIN, OutcomeLook, look_at_outcomes
 from millrace_operators.experiment.primary import decided_between
 from millrace_operators.experiment.schedule import hold_began_at
 from millrace_operators.experiment.size import analysis_of
-from millrace_operators.facts.fact import NOT_GATHERED, Fact, FactRequest, Failed, Known, describe
+from millrace_operators.facts.fact import NOT_GATHERED, Absent, Fact, FactRequest, Failed, Known, describe
 from millrace_operators.facts.outcome_sums import OutcomeSums
 from millrace_operators.facts.prometheus import PrometheusNumber
 
@@ -86,9 +88,8 @@ def asked(observation: Observation) -> dict[_Key, FactRequest[Any]]:
     due = next_look_at(observation)
     if due is None or observation.now < due:
         return {}
-    sums = OutcomeSums(observation.namespace, observation.name)
     return {
-        (metric.name, arm.name): sums if metric.kind else _number(observation, metric, arm)
+        (metric.name, arm.name): _request(observation, metric, arm)
         for metric in observation.spec.metrics or ()
         for arm in measured_arms(observation)
     }
@@ -160,8 +161,12 @@ def _numbers(
     """What Prometheus says."""
     analysis = observation.status.analysis
     before = {(each.metric, each.arm): each.failures for each in (analysis and analysis.measurements) or ()}
+    least = analysis_of(observation.spec).min_units
     return [
-        _measurement(metrics[key[0]], key[1], requests[key], fact, before.get(key, 0)) for key, fact in facts.items()
+        _compared(metrics[key[0]], key[1], requests[key], fact, before.get(key, 0), least)
+        if metrics[key[0]].source.comparison
+        else _measurement(metrics[key[0]], key[1], requests[key], fact, before.get(key, 0))
+        for key, fact in facts.items()
     ]
 
 
@@ -178,6 +183,31 @@ def _measurement(metric: Metric, arm: str, request: FactRequest[Any], fact: Fact
     return Measurement(metric=metric.name, arm=arm, state=state, value=value, failures=failures, message=message)
 
 
+def _compared(
+    metric: Metric, arm: str, request: FactRequest[Any], fact: Fact[Any], failures: int, least: int
+) -> Measurement:
+    """Of a comparison; without enough rows nothing goes on, and nothing is held against anybody."""
+    of = Measurement(metric=metric.name, arm=arm, state=NO_DATA, failures=failures)
+    if not isinstance(fact, Known | Absent):
+        return of.model_copy(update={"message": describe(request, fact)})
+    found: ComparedPredictions | None = fact.value if isinstance(fact, Known) else None
+    named = f"{metric.name} of {arm}"
+    if found is None or found.rows < least:
+        return of.model_copy(update={"state": TOO_FEW, "message": f"{named}: {comparisons.few(found, least)}"})
+    value, why = comparisons.number(metric, found)
+    if value is None:
+        return of.model_copy(update={"message": f"{named}: {why}"})
+    if limit := _limit(metric, value):
+        beyond = {
+            "state": BEYOND,
+            "value": value,
+            "failures": failures + 1,
+            "message": f"{named} is {value:g}, {limit}",
+        }
+        return of.model_copy(update=beyond)
+    return of.model_copy(update={"state": WITHIN, "value": value, "failures": 0})
+
+
 def _limit(metric: Metric, value: float) -> str:
     """The limit that the value is beyond, in words; empty: none."""
     if metric.abort_above is not None and value > metric.abort_above:
@@ -185,6 +215,15 @@ def _limit(metric: Metric, value: float) -> str:
     if metric.abort_below is not None and value < metric.abort_below:
         return f"below {metric.abort_below:g}"
     return ""
+
+
+def _request(observation: Observation, metric: Metric, arm: Arm) -> FactRequest[Any]:
+    if metric.kind:
+        return OutcomeSums(observation.namespace, observation.name)
+    source, since = metric.source.comparison, _measured_since(observation)
+    if source is None or since is None:
+        return _number(observation, metric, arm)
+    return comparisons.request(observation, source, arm, since)
 
 
 def _number(observation: Observation, metric: Metric, arm: Arm) -> PrometheusNumber:

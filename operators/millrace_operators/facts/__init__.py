@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from millrace_core.base.bearer import OPEN, Bearer
 from millrace_kube.cached_client import CachedClient
+from millrace_operators.facts.copies_compared import LoggedPredictions
 from millrace_operators.facts.live_objects import LiveObjects
 from millrace_operators.facts.outcome_sums import Outcomes
 from millrace_operators.facts.prometheus import Prometheus
@@ -28,5 +29,6 @@ def sources(
         LiveObjects(cluster),
         Prometheus(prometheus_url, cluster.now),
         Outcomes(gateway_url, cluster.now, bearer),
+        LoggedPredictions(gateway_url, cluster.now, bearer),
         *([StoredViews(gateway_url, cluster.now, bearer)] if gateway_url else []),
     ]

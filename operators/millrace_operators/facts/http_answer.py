@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 
 from millrace_core.base.errors import RejectError, RetryError
+from millrace_core.base.shown import shown
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_operators.facts.fact import TIMED_OUT
 
 _MOST_BYTES: Final = 1 << 20
+_WIDTH: Final = 500
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError)
 
 
@@ -44,3 +47,11 @@ async def _body(content: aiohttp.StreamReader) -> bytes:
         if len(body) > _MOST_BYTES:
             raise RejectError("the answer has more than a MiB")
     return bytes(body)
+
+
+def said_of(body: bytes) -> str:
+    """What one of our services says of a failure, with what can be done."""
+    try:
+        return str(json.loads(body)["error"])[:_WIDTH]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return shown(body[:_WIDTH])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from millrace_core.base.errors import ReportError, RetryError
 from millrace_core.base.shown import shown
 from millrace_core.experiments.sums import ExperimentSums
 from millrace_operators.facts.fact import FactRequest
-from millrace_operators.facts.http_answer import answer_of
+from millrace_operators.facts.http_answer import answer_of, said_of
 from millrace_operators.facts.source import PAUSE, FactSource, NoReading, Reading
 
 _WIDTH: Final = 500
@@ -62,7 +61,7 @@ class Outcomes(FactSource):
         if status == HTTPStatus.NOT_FOUND:
             return NoReading(self._now())
         if status != HTTPStatus.OK:
-            raise RetryError(f"status {status}: {_said(body)}")
+            raise RetryError(f"status {status}: {said_of(body)}")
         try:
             sums = ExperimentSums.model_validate_json(body)
         except ValidationError as error:
@@ -70,11 +69,3 @@ class Outcomes(FactSource):
         if not sums.whole:
             raise RetryError("the store does not have all that the logs have; it is being rebuilt")
         return Reading(sums, sums.as_of)
-
-
-def _said(body: bytes) -> str:
-    """What the gateway says of a failure, with what can be done."""
-    try:
-        return str(json.loads(body)["error"])[:_WIDTH]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return shown(body[:_WIDTH])

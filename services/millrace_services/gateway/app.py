@@ -21,6 +21,7 @@ from millrace_core.features.types import times
 from millrace_data.objects.door import Door
 from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.arrow_bodies import ArrowBodies
+from millrace_services.gateway.comparing import Comparisons
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.evaluations import Evaluations
 from millrace_services.gateway.experiments.routes import ExperimentRoutes
@@ -88,6 +89,7 @@ class Gateway:
         self.service.hot("POST", "/push", self._push, gate=admission)
         self._add_feasts_routes()
         self._experiments = ExperimentRoutes(self.service, settings, environ, now_microseconds)
+        Comparisons(self.service, settings, environ, now_microseconds)
         self.service.api.get("/v1/feature-views/{namespace}/{name}/online")(self._online)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
         metrics = self.service.metrics

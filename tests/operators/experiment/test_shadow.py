@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from millrace_operators.facts.fact import Fact, FactRequest, Known
+from millrace_core.experiments.compared import ComparedOutput, ComparedPredictions
+from millrace_operators.facts.copies_compared import CopiesCompared
+from millrace_operators.facts.fact import Absent, Fact, FactRequest, Failed, Known
 from tests import builders
 from tests.operators.experiment.life import Life
 
@@ -127,3 +129,103 @@ def test_the_condition_says_how_much_is_copied() -> None:
     life = shadow()
     life.run(60)
     assert life.message("RouteProgrammed").endswith("control 100%, challenger 0%; 5% of it is copied to challenger")
+
+
+def guardrail(measure: str = "agreement", output: str = "score", **limit: float) -> dict[str, Any]:
+    source = {"comparison": {"output": output, "measure": measure}}
+    return {"name": "same", "role": "guardrail", "source": source, **(limit or {"abortBelow": 0.95})}
+
+
+def said(life: Life, rows: int = 5000, **output: float) -> Known[ComparedPredictions]:
+    figures = {"agreement": 1.0, "psi": 0.0, "jensen_shannon": 0.0, "wasserstein": None, **output}
+    found = ComparedOutput(name="score", pairs=rows, **figures)
+    return Known(
+        ComparedPredictions(as_of=life.now, requests=rows, rows=rows, outputs=[found]), "the gateway", life.now
+    )
+
+
+def measuring(life: Life, answer: Any) -> list[FactRequest[Any]]:
+    """Lets the gateway answer so; what it is asked."""
+    asked: list[FactRequest[Any]] = []
+
+    def measure(request: FactRequest[Any]) -> Fact[Any]:
+        asked.append(request)
+        fact: Fact[Any] = answer()
+        return fact
+
+    life.measure = measure
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures", "phase"),
+    [
+        (guardrail(), {"agreement": 0.99}, "Succeeded"),
+        (guardrail(), {"agreement": 0.90}, "Failed"),
+        (guardrail("psi", abortAbove=0.2), {"psi": 0.1}, "Succeeded"),
+        (guardrail("psi", abortAbove=0.2), {"psi": 0.3}, "Failed"),
+        (guardrail("jensenShannon", abortAbove=0.2), {"jensen_shannon": 0.3}, "Failed"),
+        (guardrail("wasserstein", abortAbove=0.2), {"wasserstein": 0.3}, "Failed"),
+        (guardrail("meanDifference", abortBelow=-0.1, abortAbove=0.1), {"mean_difference": -0.2}, "Failed"),
+    ],
+)
+def test_what_the_challenger_says_beside_the_control_ends_its_copies(
+    metric: dict[str, Any], figures: dict[str, float], phase: str
+) -> None:
+    life = shadow([metric])
+    measuring(life, lambda: said(life, **figures))
+    life.finish()
+    assert (life.phase, life.champion) == (phase, "v1")
+    if phase == "Failed":
+        assert life.status.decision is not None
+        assert life.status.decision.reason.startswith("same of challenger is ")
+        assert life.status.decision.reason.endswith("at 2 looks in a row")
+
+
+def test_each_step_is_compared_by_its_own_copies() -> None:
+    life = shadow([guardrail()])
+    asked = measuring(life, lambda: said(life))
+    life.finish()
+    found = [each for each in dict.fromkeys(asked) if isinstance(each, CopiesCompared)]
+    assert [(each.service, each.control, each.shadow) for each in found] == [("shop", "v1", "v2")] * 2
+    assert found[1].since - found[0].since >= timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("answer", ["too few", "none"])
+def test_without_enough_copies_no_step_is_taken_and_nothing_is_held_against_anybody(answer: str) -> None:
+    life = shadow([guardrail()])
+    rows = 99
+
+    def found() -> Fact[Any]:
+        return said(life, rows, agreement=0.0) if answer == "too few" or rows > 99 else Absent("the gateway", life.now)
+
+    measuring(life, found)
+    life.run(3600)
+    assert (life.phase, copied(life), life.moves[-1]) == ("Running", {"v2": 5}, "TooFewUnits")
+    assert f"{99 if answer == 'too few' else 0} rows that both answered are in the log" in str(life.status.analysis)
+    rows = 100
+    life.finish()
+    assert life.phase == "Failed"
+
+
+def test_a_gateway_that_gives_no_answer_holds_the_copies_where_they_are() -> None:
+    life = shadow([guardrail()])
+    measuring(life, lambda: Failed("the gateway", "TimedOut", "no answer within 5 s"))
+    life.run(600)
+    assert (life.phase, copied(life)) == ("Holding", {"v2": 5})
+    assert life.condition("MetricsAvailable") == "False NoData"
+
+
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        (guardrail(output="scroe"), "no output is called 'scroe'; the log has score"),
+        (guardrail("wasserstein", abortAbove=1.0), "the output 'score' has labels, of which there is no wasserstein"),
+    ],
+)
+def test_a_measure_that_there_is_not_is_no_data_and_says_why(metric: dict[str, Any], why: str) -> None:
+    life = shadow([metric])
+    measuring(life, lambda: said(life))
+    life.run(300)
+    assert life.phase == "Holding"
+    assert why in life.message("MetricsAvailable")
