@@ -27,7 +27,8 @@ import httpx
 from benchmarks.http_load import free_port, server
 from benchmarks.mlflow_env import folder
 from millrace_services.registry.database import Database
-from millrace_services.registry.tracking_tables import experiments, metric_points, run_metrics, tracked_runs
+from millrace_services.registry.tracking.experiments import Experiments
+from millrace_services.registry.tracking_tables import experiments, run_metrics, tracked_runs
 
 API: Final = "/api/2.0/mlflow"
 TIMES: Final = 5.0
@@ -120,6 +121,7 @@ def mlflow_server(home: Path) -> Iterator[str]:
 def fill(url: str, runs: int, points: int) -> None:
     """Runs with twenty metrics each, and one run whose metric has many points, written past the server."""
     database = Database(url)
+    Experiments(database, lambda: 1).ensure_default()
     with database.writing() as connection:
         location = {"artifact_location": "mlflow-artifacts:/9", "lifecycle": "active", "created": 1, "updated": 1}
         connection.execute(experiments.insert(), [{"id": 9, "name": "many", **location}])
@@ -130,23 +132,19 @@ def fill(url: str, runs: int, points: int) -> None:
                 {"id": at + 1000, "run_id": f"{at:032x}", "name": f"r{at}", "start_time": at, **fixed} for at in numbers
             ]
             connection.execute(tracked_runs.insert(), rows)
-            moment = {"step": 1, "timestamp": 1}
-            last = [
-                {"run": at + 1000, "key": f"m{key}", "value": (at * 7919 + key) % runs / runs, **moment}
-                for at in numbers
-                for key in range(METRICS)
-            ]
-            connection.execute(run_metrics.insert(), last)
+            last = [(at + 1000, f"m{key}", (at * 7919 + key) % runs / runs) for at in numbers for key in range(METRICS)]
+            connection.exec_driver_sql(
+                "INSERT INTO run_metrics (run, key, value, step, timestamp) VALUES (?, ?, ?, 1, 1)", last
+            )
         long = {"id": 999, "run_id": "f" * 32, "name": "long", "start_time": 1, **fixed}
         connection.execute(tracked_runs.insert(), [long])
         metric = {"id": 10**8, "run": 999, "key": "loss", "value": 0.0, "step": points, "timestamp": points}
         connection.execute(run_metrics.insert(), [metric])
         for start in range(0, points, 50_000):
-            rows = [
-                {"metric": 10**8, "step": at, "timestamp": at, "value": float(at), "is_nan": False}
-                for at in range(start, min(start + 50_000, points))
-            ]
-            connection.execute(metric_points.insert(), rows)
+            many = [(10**8, at, at, float(at)) for at in range(start, min(start + 50_000, points))]
+            connection.exec_driver_sql(
+                "INSERT INTO metric_points (metric, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, 0)", many
+            )
     database.close()
 
 

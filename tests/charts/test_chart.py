@@ -386,9 +386,20 @@ def test_the_registrys_password_is_in_a_secret_of_the_chart_or_of_the_user(url: 
         assert database["valueFrom"]["secretKeyRef"] == {"name": secret, "key": "url"}
 
 
+def test_files_of_runs_are_on_the_registrys_volume_or_in_a_bucket_with_the_keys_of_a_secret() -> None:
+    bucket = {"artifacts": {"uri": "s3://files/mlflow", "existingSecret": "keys"}}
+    for values, said, keys in (({}, [], None), (bucket, ["s3://files/mlflow"], [{"secretRef": {"name": "keys"}}])):
+        [container] = deployment(rendered({**STORE, "registry": values}), "registry")["spec"]["template"]["spec"][
+            "containers"
+        ]
+        assert [each["value"] for each in container["env"] if each["name"] == "MILLRACE_ARTIFACTS"] == said
+        assert container.get("envFrom") == keys
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("registry.artifacts.uri", "gs://files"),
         ("imagePullSecrets", [{"name": "one"}]),
         ("image.digests.operator", "sha256:short"),
         ("image.digests.other", "sha256:" + "ab" * 32),

@@ -29,8 +29,12 @@ class CallerGuard:
         """The guard of a server; None where every host is allowed."""
         return cls(settings) if settings.allowed_hosts else None
 
-    def refusal(self, headers: Iterable[Header]) -> MillraceError | None:
-        """Why a request with these headers is not served; None where it is. Of a repeated header the last counts."""
+    def refusal(self, headers: Iterable[Header], *, files: bool = False) -> MillraceError | None:
+        """Why a request with these headers is not served; None where it is. Of a repeated header the last counts.
+
+        Args:
+            files: the body is a file of any type, by a method that no page may use without asking.
+        """
         seen = {name: value for name, value in headers if name in _LOOKED_AT}
         by_mesh = self._secret and hmac.compare_digest(seen.get(MESH_HEADER, b""), self._secret)
         if not by_mesh:
@@ -40,7 +44,7 @@ class CallerGuard:
             )
             if why:
                 return ForbiddenError(why)
-        if seen.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in seen:
+        if files or (seen.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in seen):
             return None
         why = refusal_of_body(seen.get(b"content-type", b"").decode("latin-1"))
         return MediaTypeError(why, field="Content-Type") if why else None

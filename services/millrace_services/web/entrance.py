@@ -30,9 +30,9 @@ class Entrance(NamedTuple):
     bearer: Bearer
     decodes: bool
 
-    def refusal(self, headers: Iterable[Header], path: str) -> MillraceError | None:
-        """Why a request with these headers is not served at a path; None where it is."""
-        if self.callers is not None and (stranger := self.callers.refusal(headers)) is not None:
+    def refusal(self, headers: Iterable[Header], path: str, *, files: bool = False) -> MillraceError | None:
+        """Why a request with these headers is not served at a path; None where it is. ``files``: it takes any type."""
+        if self.callers is not None and (stranger := self.callers.refusal(headers, files=files)) is not None:
             return stranger
         asked = self.bearer and path not in _OPEN
         if asked and (unknown := tokens.refusal(self.bearer, headers)) is not None:

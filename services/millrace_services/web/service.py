@@ -150,7 +150,10 @@ class Service:
             self._direct[method.encode(), path.encode()] = made
 
     def streams(self, prefix: str) -> None:
-        """Leaves it to the API's routes below a path to bound their bodies, which they read piece by piece."""
+        """Leaves it to the API's routes below a path to bound their bodies, which are files that they read by pieces.
+
+        Pages of other sites may send files of some types by POST without asking: no such route may take one by POST.
+        """
         self._streams += (prefix,)
 
     def direct(self, method: bytes, url: bytes) -> Route | None:
@@ -167,7 +170,7 @@ class Service:
 
     def refuses(self, headers: Iterable[Header], path: str = "") -> MillraceError | None:
         """Why a request with these headers is not served at a path, by default a hot route's; None where it is."""
-        return self._entrance.refusal(headers, path)
+        return self._entrance.refusal(headers, path, files=path.startswith(self._streams))
 
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""

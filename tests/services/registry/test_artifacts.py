@@ -168,6 +168,24 @@ def test_files_go_through_the_server_also_those_larger_than_its_other_bodies(htt
     assert (missing.status_code, missing.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     assert http.delete(f"{ROOT}/0/r/artifacts/m").json() == {}
     assert http.get(ROOT, params={"path": "0/r/artifacts"}).json() == {}
+    http.put(f"{ROOT}/0/r/artifacts/x", content=b"x")
+    assert http.delete(f"{ROOT}/0/r/artifacts/").json() == {}
+    assert http.get(ROOT, params={"path": "0/r"}).json() == {}
+
+
+def test_a_file_may_be_of_a_type_that_pages_send_where_a_page_cannot_send_it(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    settings = {"MILLRACE_DATABASE_URL": f"sqlite:///{tmp_path}/r.db", "MILLRACE_ALLOWED_HOSTS": "127.0.0.0/8"}
+    server = start_service("-m", "millrace_services.registry", **settings)
+    plain = {"content-type": "text/plain"}
+    with httpx.Client(base_url=server.url, headers=plain, timeout=60) as client:
+        assert client.put(f"{ROOT}/0/a.txt", content=b"a").status_code == 200
+        page = client.put(f"{ROOT}/0/a.txt", content=b"b", headers={"origin": "http://evil.example"})
+        assert page.status_code == 403
+        assert client.post("/api/2.0/mlflow/runs/create", content=b"{}").status_code == 415
+        assert client.options(f"{ROOT}/0/a.txt", headers={"origin": "http://evil.example"}).status_code == 403
+        assert client.get(f"{ROOT}/0/a.txt").content == b"a"
 
 
 def test_a_file_that_is_too_large_is_refused_whether_it_says_so_or_not(http: httpx.Client) -> None:
@@ -202,9 +220,11 @@ def test_a_body_that_is_cut_off_leaves_nothing(http: httpx.Client) -> None:
 
 
 def test_parts_and_what_there_is_not_are_refused_in_mlflows_form(http: httpx.Client) -> None:
-    for method, path in (("POST", "mpu/create/0/x"), ("GET", "presigned/0/x")):
+    for method, path, what in (("POST", "mpu/create/0/x", "upload"), ("GET", "presigned/0/x", "download")):
         answer = http.request(method, f"/api/2.0/mlflow-artifacts/{path}")
         assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+        # Clients look for these words, and then send and fetch files whole.
+        assert answer.json()["message"].startswith(f"Multipart {what} is not supported for the current artifact")
     answer = http.get("/api/2.0/mlflow-artifacts/nonsense")
     assert (answer.status_code, answer.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
 

@@ -170,6 +170,9 @@ def test_inputs_and_outputs_are_shown_with_their_run(tracking: Tracking) -> None
     assert dataset["dataset"] == {"name": "d", "digest": "1", "source_type": "local", "source": "{}"}
     assert run["inputs"]["model_inputs"] == [{"model_id": "m-1"}]
     assert run["outputs"] == {"model_outputs": [{"model_id": "m-2", "step": 3}]}
+    summary = {"experiment_id": "0", "name": "d", "digest": "1", "context": "train"}
+    assert tracking.log.datasets(["0"]) == [summary]
+    assert tracking.log.datasets(["1"]) == []
 
 
 def test_a_long_history_is_sampled_evenly_with_its_ends_and_a_short_one_is_whole(tracking: Tracking) -> None:
@@ -210,6 +213,8 @@ def test_pages_of_a_history_are_the_whole_of_it_once(tracking: Tracking) -> None
         {"key": "a/../b", "value": 1.0, "timestamp": 1},
         {"key": "a" * 251, "value": 1.0, "timestamp": 1},
         {"key": 5, "value": 1.0, "timestamp": 1},
+        {"key": ["a"], "value": 1.0, "timestamp": 1},
+        {"key": "a", "value": [1.0], "timestamp": {}},
         {"key": "a", "timestamp": 1},
         {"key": "a", "value": "x", "timestamp": 1},
         {"key": "a", "value": True, "timestamp": 1},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from millrace_core.base.errors import TooLargeError
 from millrace_services.registry.artifacts import paths
 from millrace_services.registry.artifacts.place import Place, Upload, shown
-from millrace_services.registry.mlflow import errors
+from millrace_services.registry.mlflow import errors, routing
 from millrace_services.registry.mlflow.errors import MlflowError
 from millrace_services.web.service import Service
 
@@ -41,8 +40,8 @@ def install(service: Service, place: Place, most: int) -> None:
         _add(service, "GET", one, routes.get)
         _add(service, "PUT", one, routes.put)
         _add(service, "DELETE", one, routes.delete)
-        for method, path in (("POST", "mpu/{step}/{path:path}"), ("GET", "presigned/{path:path}")):
-            _add(service, method, prefix + path, _in_parts)
+        _add(service, "POST", prefix + "mpu/{step}/{path:path}", _no_upload_in_parts)
+        _add(service, "GET", prefix + "presigned/{path:path}", _no_download_in_parts)
         _add(service, "", prefix + "{rest:path}", _unknown)
 
 
@@ -85,8 +84,9 @@ class ArtifactRoutes:
         return _json({})
 
     async def delete(self, request: Request) -> Response:
-        """Deletes a file or a folder, also one that is not there."""
-        await run_in_threadpool(self._place.delete, paths.below(request.path_params["path"]))
+        """Deletes a file or a folder, also one that is not there. Clients write a slash after a run's folder."""
+        path = paths.below(request.path_params["path"].removesuffix("/"))
+        await run_in_threadpool(self._place.delete, path)
         return _json({})
 
     async def _receive(self, request: Request, upload: Upload) -> None:
@@ -110,15 +110,11 @@ class ArtifactRoutes:
 
 def _add(service: Service, method: str, path: str, answer: Callable[[Request], Awaitable[Response]]) -> None:
     methods = [method] if method else ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    route = partial(_answered, answer)
-    service.api.add_api_route(path, _endpoint(route), methods=methods, include_in_schema=False, response_model=None)
 
-
-def _endpoint(route: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return await route(request)
+        return await _answered(answer, request)
 
-    return endpoint
+    routing.add_control(service, path, methods, endpoint)
 
 
 async def _answered(answer: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
@@ -133,8 +129,15 @@ async def _answered(answer: Callable[[Request], Awaitable[Response]], request: R
         return response
 
 
-async def _in_parts(_: Request) -> Response:
-    raise MlflowError("NOT_IMPLEMENTED", 501, "Files go through this server in one piece: it has no multipart uploads")
+# Clients that were told to send or fetch files in parts know by these words that they are to do it whole.
+async def _no_upload_in_parts(_: Request) -> Response:
+    message = "Multipart upload is not supported for the current artifact repository"
+    raise MlflowError("NOT_IMPLEMENTED", 501, message)
+
+
+async def _no_download_in_parts(_: Request) -> Response:
+    message = "Multipart download is not supported for the current artifact repository"
+    raise MlflowError("NOT_IMPLEMENTED", 501, message)
 
 
 async def _unknown(request: Request) -> Response:

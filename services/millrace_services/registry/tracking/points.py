@@ -77,9 +77,9 @@ def parsed(items: Sequence[Any]) -> list[Point]:
             raise invalid(f"Invalid value {shown(item, 40)} for parameter 'metrics': an object is expected.")
         key, value, timestamp = item.get("key"), item.get("value"), item.get("timestamp")
         step = item.get("step", 0)
+        if type(key) is not str:
+            raise missing("key") if key is None else _wrong(item, "key", key, "a text is expected")
         if key not in keys:
-            if type(key) is not str:
-                raise missing("key") if key is None else _wrong(item, "'key'", key, "a text")
             checked_key("key", key)
             keys.add(key)
         # Nearly always they are what they have to be.
@@ -127,7 +127,8 @@ def write(connection: Connection, run: int, points: Sequence[Point]) -> None:
     newest: dict[str, Point] = {}
     for point in points:
         before = newest.get(point.key)
-        if before is None or later(point, before):
+        # Nearly always a step says it.
+        if before is None or point.step > before.step or (point.step == before.step and later(point, before)):
             newest[point.key] = point
     numbers = _latest(connection, run, newest)
     rows = [

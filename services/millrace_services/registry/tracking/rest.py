@@ -25,6 +25,7 @@ _MOST: Final = 50_000
 # Points that one answer has: more are asked for page by page.
 _MOST_POINTS: Final = 250_000
 _MOST_RUNS: Final = 100
+_MOST_EXPERIMENTS: Final = 20
 _MOST_OF_BULK: Final = 25_000
 _MOST_SAMPLED: Final = 2500
 _STEPS: Final = 2**63
@@ -112,6 +113,7 @@ class RunRoutes:
             Endpoint("POST", "runs/delete-tag", self._delete_tag),
             Endpoint("POST", "runs/log-inputs", self._log_inputs),
             Endpoint("POST", "runs/outputs", self._log_outputs),
+            Endpoint("POST", "experiments/search-datasets", self._datasets),
             Endpoint("GET", "metrics/get-history", self._history),
             Endpoint("GET", "metrics/get-history-bulk", self._bulk),
             Endpoint("GET", "metrics/get-history-bulk-interval", self._interval),
@@ -205,6 +207,14 @@ class RunRoutes:
         ]
         self._log.log_outputs(run_id(fields), models)
         return {}
+
+    def _datasets(self, fields: Fields) -> Json:
+        experiments = fields.texts("experiment_ids")
+        if not experiments:
+            raise missing("experiment_ids")
+        if len(experiments) > _MOST_EXPERIMENTS:
+            raise invalid(f"SearchDatasets request must specify at most {_MOST_EXPERIMENTS} experiment_ids.")
+        return listed("dataset_summaries", self._log.datasets(experiments))
 
     def _history(self, fields: Fields) -> Json:
         key, offset = fields.required("metric_key"), offset_of(fields.text("page_token"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, Row, delete, insert, select
@@ -17,6 +17,9 @@ from millrace_services.registry.tracking.points import ModelPoint, Point
 from millrace_services.registry.tracking.run_documents import active_run, run_row
 from millrace_services.registry.tracking.runs import RUN_NAME, rename
 from millrace_services.registry.tracking_tables import run_datasets, run_models, run_tags, tracked_datasets
+
+# Datasets that one answer has.
+_MOST_DATASETS: Final = 1000
 
 
 class Batch(NamedTuple):
@@ -142,6 +145,21 @@ class RunLog:
             for run_id, metric in metrics.items():
                 found += [(run_id, row) for row in points.at_steps(connection, metric, spread, most + 1)]
         return found
+
+    def datasets(self, experiment_ids: Sequence[str]) -> list[dict[str, str]]:
+        """The datasets that runs of some experiments read, each with what for, at most a thousand."""
+        numbers = [limits.experiment_number(each) for each in experiment_ids]
+        columns, context = tracked_datasets.c, run_datasets.c.context
+        named = select(columns.experiment, columns.name, columns.digest, context).distinct()
+        joined = named.join_from(tracked_datasets, run_datasets, run_datasets.c.dataset == columns.id)
+        ordered = joined.order_by(columns.experiment, columns.name, columns.digest, context)
+        with self._database.reading() as connection:
+            rows = connection.execute(ordered.where(columns.experiment.in_(numbers)).limit(_MOST_DATASETS)).all()
+        return [
+            {"experiment_id": str(row.experiment), "name": row.name, "digest": row.digest}
+            | ({"context": row.context} if row.context else {})
+            for row in rows
+        ]
 
     @staticmethod
     def _metrics(connection: Connection, run_ids: Sequence[str], key: str) -> dict[str, int]:

@@ -1,14 +1,18 @@
 """Searches of runs as SQL, in which every value is a bound parameter.
 
-Each condition is a set of runs that an index holds, so that its cost does not rise with what else the runs have.
+Each condition is a set of runs that an index gives, and runs come in their order from another index, so that a page is
+there when it is full. What results are ordered by first decides which index that is: runs that have the value come from
+the index of values, and those that lack it, which come last, are another query, asked only where the first ones do not
+fill the page. SQLite knows nothing of how many rows have which value, and would often choose otherwise; where it must
+not, a column stands as ``column + 0``, which no index has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, case, null, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, case, func, null, select
 
 from millrace_services.registry.mlflow import filters, searching
 from millrace_services.registry.mlflow.errors import invalid
@@ -71,20 +75,55 @@ def found_runs(
     Raises:
         RejectError: filter or order mean nothing.
     """
-    wanted = _conditions(text)
-    orders = _orders(order_by)
-    numbers = [limits.experiment_number(each) for each in experiment_ids]
-    base = select(tracked_runs).where(
-        tracked_runs.c.experiment.in_(numbers), tracked_runs.c.lifecycle.in_(lifecycles(view)), *wanted
-    )
+    wanted, orders = _conditions(text), _orders(order_by)
+    numbers = sorted({limits.experiment_number(each) for each in experiment_ids})
     if not numbers:
         return []
-    if orders[0].table is not None:
-        # Runs that have the value come first, and an index has them in this order: nearly always they fill the page.
-        rows = connection.execute(page.applied(_ordered(base, orders, having_first=True))).all()
-        if len(rows) > page.size:
-            return rows
-    return connection.execute(page.applied(_ordered(base, orders, having_first=False))).all()
+    chosen = [_one_of(tracked_runs.c.lifecycle, lifecycles(view)), *wanted]
+    rows: list[Row[Any]] = []
+    skip = page.offset
+    for query in _queries(numbers, chosen, orders):
+        left = page.size + 1 - len(rows)
+        found = connection.execute(query.limit(left).offset(skip)).all()
+        rows += found
+        if len(found) == left:
+            break
+        if found:
+            skip = 0
+        elif skip:
+            skip -= connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+    return rows
+
+
+def _queries(
+    numbers: Sequence[int], chosen: Sequence[ColumnElement[bool]], orders: Sequence[_Order]
+) -> Iterator[Select[Any]]:
+    """The results, one query after the other."""
+    first, *rest = orders
+    by_run = select(tracked_runs).where(_one_of(tracked_runs.c.experiment, numbers), *chosen)
+    if first.table is None:
+        yield _ordered(by_run, tracked_runs, [], orders)
+        return
+    by_value = select(tracked_runs).where(_one_of(_unindexed(tracked_runs.c.experiment), numbers), *chosen)
+    values = first.table.alias("first_order")
+    joined = tracked_runs.join(values, (values.c.run == tracked_runs.c.id) & (values.c.key == first.key))
+    named = [values.c.value] if first.table is run_metrics else [values.c.head, values.c.value]
+    lead = [column.desc() if first.descending else column.asc() for column in named]
+    yield _ordered(by_value.where(values.c.value.is_not(null())), joined, lead, rest)
+    if first.table is run_metrics:  # what is no number
+        yield _ordered(by_value.where(values.c.value.is_(null())), joined, [], rest)
+    has = select(first.table.c.run).where(first.table.c.key == first.key)
+    yield _ordered(by_run.where(_unindexed(tracked_runs.c.id).not_in(has)), tracked_runs, [], rest)
+
+
+def _one_of(column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
+    """An index gives an order only for one value."""
+    made: ColumnElement[bool] = column == values[0] if len(values) == 1 else column.in_(values)
+    return made
+
+
+def _unindexed(column: Column[int]) -> ColumnElement[int]:
+    return column + 0
 
 
 def _conditions(text: str) -> list[ColumnElement[bool]]:
@@ -106,7 +145,7 @@ def _conditions(text: str) -> list[ColumnElement[bool]]:
     if about_datasets:
         joined = run_datasets.join(tracked_datasets, tracked_datasets.c.id == run_datasets.c.dataset)
         runs = select(run_datasets.c.run).select_from(joined).where(*about_datasets)
-        made.append(tracked_runs.c.id.in_(runs))
+        made.append(_unindexed(tracked_runs.c.id).in_(runs))
     return made
 
 
@@ -114,7 +153,7 @@ def _metric(condition: Condition) -> ColumnElement[bool]:
     key, comparator, value = condition
     searching.require(f"metric {key.name}", comparator, NUMBER)
     compared = searching.compared(run_metrics.c.value, comparator, searching.number(key, value))
-    return tracked_runs.c.id.in_(select(run_metrics.c.run).where(run_metrics.c.key == key.name, compared))
+    return _unindexed(tracked_runs.c.id).in_(select(run_metrics.c.run).where(run_metrics.c.key == key.name, compared))
 
 
 def _pair(condition: Condition, table: Table) -> ColumnElement[bool]:
@@ -122,12 +161,12 @@ def _pair(condition: Condition, table: Table) -> ColumnElement[bool]:
     searching.require(f"{key.entity} {key.name}", comparator, _PAIRS)
     having = select(table.c.run).where(table.c.key == key.name)
     if comparator in _NULLS:
-        there = tracked_runs.c.id.in_(having)
+        there = _unindexed(tracked_runs.c.id).in_(having)
         return there if comparator == "IS NOT NULL" else ~there
     text = searching.text(key, value)
     if comparator == "=":
         having = having.where(table.c.head == text[:HEAD])
-    return tracked_runs.c.id.in_(having.where(searching.compared(table.c.value, comparator, text)))
+    return _unindexed(tracked_runs.c.id).in_(having.where(searching.compared(table.c.value, comparator, text)))
 
 
 def _orders(order_by: Sequence[str]) -> list[_Order]:
@@ -152,29 +191,16 @@ def _orders(order_by: Sequence[str]) -> list[_Order]:
     return found + [each for each in last if each.column not in named]
 
 
-def _ordered(query: Select[Any], orders: Sequence[_Order], *, having_first: bool) -> Select[Any]:
-    """The query in its order; runs that lack a value come after those that have it, whatever the direction.
-
-    Args:
-        having_first: whether those that lack the first value are left out.
-    """
-    source: Any = tracked_runs
-    clauses: list[Any] = []
+def _ordered(query: Select[Any], source: Any, lead: Sequence[Any], orders: Sequence[_Order]) -> Select[Any]:
+    """The query in its order: by ``lead``, then by ``orders``; values that are missing come last in both directions."""
+    clauses = [*lead]
     for at, (column, descending, table, key) in enumerate(orders):
         value: Any = column
-        required = having_first and at == 0
         if table is not None:
             joined = table.alias(f"order_{at}")
             value = joined.c.value
-            on = (joined.c.run == tracked_runs.c.id) & (joined.c.key == key)
-            source = source.join(joined, on) if required else source.outerjoin(joined, on)
-            if table is run_metrics and not required:
-                # What is no number stands between those that are one and those that are not there.
-                clauses.append(case((joined.c.run.is_(null()), 2), (value.is_(null()), 1), else_=0))
-            elif not required:
-                clauses.append(case((value.is_(null()), 1), else_=0))
-            if required:
-                query = query.where(value.is_not(null()))
+            source = source.outerjoin(joined, (joined.c.run == tracked_runs.c.id) & (joined.c.key == key))
+            clauses.append(case((joined.c.run.is_(null()), 2), (value.is_(null()), 1), else_=0))
         elif column.nullable:
             clauses.append(case((value.is_(null()), 1), else_=0))
         clauses.append(value.desc() if descending else value.asc())
