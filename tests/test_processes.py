@@ -230,6 +230,7 @@ def test_the_client_imports_no_library_at_all_until_something_of_it_is_used(tmp_
     assert loaded & {*OWN} == {"millrace", "millrace_core"}
 
 
+@pytest.mark.slow
 def test_every_public_name_of_the_client_works_without_the_libraries_of_the_processes(tmp_path: Path) -> None:
     allowed = installed_with(PROJECT["dependencies"])
     assert not allowed & {*KUBERNETES, *WEB, *MODELS, "aiohttp", "sqlalchemy"}
@@ -237,6 +238,7 @@ def test_every_public_name_of_the_client_works_without_the_libraries_of_the_proc
     assert (ended.code, ended.output) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["features", "--help"], ["datasets", "--help"], ["experiment", "--help"]]
 )
@@ -277,6 +279,7 @@ EXTRAS: Final = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", EXTRAS)
 def test_what_needs_an_extra_says_which_one(call: str, tmp_path: Path) -> None:
     program = (
@@ -331,6 +334,7 @@ LAPTOP: Final[Mapping[str, tuple[tuple[str, ...], int, frozenset[str]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAPTOP)
 def test_a_process_of_the_laptop_mode_starts_with_its_libraries_alone_and_without_what_only_others_need(
     name: str, tmp_path: Path
@@ -342,6 +346,7 @@ def test_a_process_of_the_laptop_mode_starts_with_its_libraries_alone_and_withou
     assert sorted(each for each in LATER | never if each in ended.modules) == []
 
 
+@pytest.mark.slow
 def test_the_demo_says_which_extra_it_needs(tmp_path: Path) -> None:
     ended = run(tmp_path, ("-m", "millrace_local.demo"), installed_with(local_requirements()))
     assert ended.code == 2

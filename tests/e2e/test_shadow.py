@@ -38,7 +38,7 @@ def test_copies_reach_the_challenger_under_the_ids_of_their_requests_and_nobody_
         eventually(lambda: kubectl.get("experiment", "copy").get("status", {}).get("phase") == wanted, 60)
 
     phase("Running")
-    with Load(target.ingress_url, "ranking", kubectl.namespace, connections=2) as load:
+    with Load(target.ingress_url, "ranking", kubectl.namespace, connections=2, pause=0.02) as load:
         assert live.served_by(20, **{"x-millrace-arm": "challenger"}) == {"v1": 20}
         assert live.infer(**{"x-request-id": "by-http"}).status_code == 200
         grpc = GrpcClient(target.ingress_url, live, 8081)

@@ -78,6 +78,7 @@ def test_a_group_of_another_distribution_joins_the_command_line(installed: Insta
     assert installed.millrace("extras", "now").stdout == "it runs\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_group_harms_only_its_own_commands(installed: Installed, fault: str) -> None:
     source, told = BROKEN[fault]

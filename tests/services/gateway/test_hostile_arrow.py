@@ -60,6 +60,7 @@ def flat(victim: RunningService, view: None) -> Iterator[None]:
     assert peak(victim) - before < ROOM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/push", "/get-online-features"])
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.usefixtures("flat")

@@ -13,6 +13,7 @@ from millrace_core.features.expressions.growth import MOST_STEPS
 VECTOR, STEPS, BYTES = 2048, 2**25, 2**26
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "most"),
     [

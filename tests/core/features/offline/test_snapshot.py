@@ -63,6 +63,7 @@ def mixed(ttl: str | None, *, created: bool = True) -> Definition:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(0.4))
 @given(
     seed=st.integers(0, 2**32),
