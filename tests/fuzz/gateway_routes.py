@@ -135,6 +135,8 @@ EXPERIMENTS: Final = [
     _read({"experiment": "shop/ab", "units": ["user-7", "user-8", "ß" * 200]}, b"/assign"),
     _read({"experiment": "ab", "unit": "tester"}, b"/assign", b" x-arm:v2 x-user-id:tester"),
     _read({"experiment": "held", "units": ["a", "b", "a"]}, b"/assign"),
+    b"GET /assign/check x-millrace-service:shop/ranker x-millrace-unit:user-9",
+    b"POST /assign/check/v2/models/m/infer?x=%ff x-millrace-service:shop/ranker x-user-id:tester x-millrace-arm:v2",
     _read(_outcome("user-7", "click", 1, "o1"), b"/outcomes"),
     _read({"outcomes": [_outcome("user-8", "amount", 9.5, "o2"), _outcome("nobody", "order", -1e100, "o3")]}, b"/outcomes"),
     _read({"outcomes": [{**_outcome("user-7", "before", 2**53, "o4"), "experiment": "shop/ab"}]}, b"/outcomes"),

@@ -46,7 +46,8 @@ from tests.told_registry import tell
 
 ONE, TWO, WRONG = "one-" + "a" * 20, "two-" + "b" * 20, "not-" + "c" * 20
 MLFLOW = b"/api/2.0/mlflow/registered-models/search"
-WITHOUT = {"/health/live", "/health/ready", "/health/started", "/metrics"}
+# What a mesh asks for is answered to anybody, and told only to whom it is (test_checks.py).
+WITHOUT = {"/health/live", "/health/ready", "/health/started", "/metrics", "/assign/check"}
 
 
 class Platform(NamedTuple):
@@ -90,7 +91,8 @@ def authorized(token: str = ONE) -> dict[str, str]:
 
 
 def routes_of(service: Service) -> set[tuple[str, str]]:
-    return {*service._hot, *of_api(service.api.routes)}
+    hot = {("POST" if method == "*" else method, path) for path, method in service._hot.served()}
+    return {*hot, *of_api(service.api.routes)}
 
 
 def of_api(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:

@@ -12,12 +12,13 @@ HEADER = r"^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$"
 
 
 class Assignment(ApiModel):
-    """How units, such as users, are given arms by the gateway's POST /assign."""
+    """How units, such as users, are given arms: by the gateway's POST /assign, or where the mesh asks the gateway."""
 
     header: Annotated[str, Field(pattern=HEADER, max_length=128)] = Field(
         default="x-user-id",
-        description="Header of requests that has the unit, in lower case: an override of this header holds for the "
-        "unit that has its value.",
+        description="Header of requests that has the unit, in lower case: a mesh that asks the gateway sends a request "
+        "that has it, and no x-millrace-arm, to the arm of its unit; an override of this header holds for the unit "
+        "that has its value.",
     )
     holdout: Annotated[int, Field(ge=0, le=99)] = Field(
         default=0, description="Percentage of units that get the control for good and are left out of all results."

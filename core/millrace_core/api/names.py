@@ -39,6 +39,12 @@ STORE_SECRET: Final = "millrace-store-url"  # noqa: S105 a name
 ARM_HEADER: Final = "x-millrace-arm"
 EXPERIMENT_HEADER: Final = "x-millrace-experiment"
 UNIT_HEADER: Final = "x-millrace-unit"
+# Whose traffic a mesh asks about, as namespace/service.
+SERVICE_HEADER: Final = "x-millrace-service"
+# The rule of a route for requests that have a unit and no arm: a mesh that can asks the gateway for the arm.
+ASSIGNED_RULE: Final = "assigned"
+# Where it asks, with anything behind it.
+CHECK_PATH: Final = "/assign/check"
 # Of an answer: what the cache of predictions said.
 CACHE_HEADER: Final = "x-millrace-cache"
 

@@ -63,6 +63,7 @@ class _Metric(_Read):
 
 
 class _Spec(_Read):
+    service: str = ""
     arms: tuple[_Arm, ...]
     overrides: tuple[_Override, ...] | None = None
     assignment: _SpecAssignment = _SpecAssignment()
@@ -119,6 +120,7 @@ class PublishedExperiment:
         epoch: number of the current one; None before the first.
         assignment: None before it became Ready.
         overridden: the arm by header and value.
+        service: whose traffic is split.
         outcomes: names of outcomes that it takes.
     """
 
@@ -132,6 +134,7 @@ class PublishedExperiment:
     assignment: Assignment | None
     overridden: Mapping[tuple[str, str], str]
     metrics: tuple[OutcomeMetric, ...]
+    service: str = ""
     outcomes: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -156,10 +159,20 @@ class PublishedExperiment:
 
 @dataclass(frozen=True)
 class Experiments:
-    """All that are published, by namespace and name."""
+    """All that are published, by namespace and name.
+
+    Attributes:
+        broken: why one cannot be read.
+        assigning: those that assign units just now, by namespace and service.
+    """
 
     known: Mapping[Name, PublishedExperiment] = field(default_factory=dict)
     broken: Mapping[Name, str] = field(default_factory=dict)
+    assigning: Mapping[Name, PublishedExperiment] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = {(each.namespace, each.service): each for each in self.known.values() if each.assigns}
+        object.__setattr__(self, "assigning", found)
 
     def get(self, reference: str, namespace: str, field: str = "experiment") -> PublishedExperiment:
         """The experiment of a reference ``name``, or ``namespace/name``.
@@ -222,4 +235,5 @@ def _published(document: _Document) -> PublishedExperiment:
             for each in spec.metrics or ()
             if each.source.outcome
         ),
+        spec.service,
     )

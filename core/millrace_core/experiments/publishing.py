@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-_SPEC: Final = ("arms", "overrides", "assignment", "metrics")
+_SPEC: Final = ("service", "arms", "overrides", "assignment", "metrics")
 
 
 def published_form(document: Mapping[str, Any]) -> dict[str, Any]:

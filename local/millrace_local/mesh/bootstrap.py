@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace_local.mesh import callers, egress
+from millrace_local.mesh import asking, callers, egress
 from millrace_local.mesh.clusters import file_source
 from millrace_local.mesh.routes import FAULT_FILTER, TYPE, duration
 from millrace_local.mesh.settings import MeshSettings
@@ -72,6 +72,7 @@ def _connection_manager(settings: MeshSettings) -> Json:
         "http_filters": [
             callers.http_filter(),
             _fault_filter(),
+            *asking.http_filters(settings),
             egress.http_filter(),
             {
                 "name": "envoy.filters.http.router",

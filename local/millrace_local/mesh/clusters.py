@@ -5,8 +5,8 @@ and a route selects by key (Envoy's subset load balancing). So a change of endpo
 cluster, and the number of files that Envoy watches does not grow with the number of Services: each watch takes an
 inotify instance, of which a user has 128 by default, and Envoy aborts when none is left.
 
-A mirror policy names a cluster and has no metadata match, so each mirrored destination has a cluster of its own, with
-its endpoints in the cluster itself.
+A mirror policy names a cluster and has no metadata match, as has the question for the arm of a unit, so each mirrored
+destination and the gateway have a cluster of their own, with its endpoints in the cluster itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from millrace_local.mesh.destinationrules import OutlierDetection, TrafficPolicy
 from millrace_local.mesh.model import Destination
-from millrace_local.mesh.routes import TYPE, duration, mirror_cluster
+from millrace_local.mesh.routes import TYPE, duration, own_cluster
 
 Json = dict[str, Any]
 Address = tuple[str, int]
@@ -41,10 +41,10 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Clusters:
-    """The clusters of one configuration: ``upstreams`` for routes, ``mirrored`` for mirrors."""
+    """The clusters of one configuration: ``upstreams`` for routes, ``own`` for what has a cluster of its own."""
 
     upstreams: tuple[Upstream, ...] = ()
-    mirrored: tuple[Upstream, ...] = ()
+    own: tuple[Upstream, ...] = ()
 
     def names(self) -> dict[Destination, str]:
         """The name of each destination's cluster."""
@@ -81,20 +81,20 @@ def cluster_resources(clusters: Clusters, directory: Path) -> list[Json]:
         }
         for name, policy in clusters.policies().items()
     ]
-    mirrors = [
+    own = [
         {
             **_connection(upstream.policy),
             "@type": f"{TYPE}.config.cluster.v3.Cluster",
-            "name": mirror_cluster(upstream.destination),
+            "name": own_cluster(upstream.destination),
             "type": "STATIC",
             "lb_policy": upstream.policy.balancer,
             "load_assignment": _assignment(
-                mirror_cluster(upstream.destination), [_endpoint(address) for address in upstream.addresses]
+                own_cluster(upstream.destination), [_endpoint(address) for address in upstream.addresses]
             ),
         }
-        for upstream in sorted(clusters.mirrored, key=lambda upstream: upstream.destination.key)
+        for upstream in sorted(clusters.own, key=lambda upstream: upstream.destination.key)
     ]
-    return [*shared, *mirrors]
+    return [*shared, *own]
 
 
 def endpoint_resources(clusters: Clusters) -> dict[str, list[Json]]:
@@ -118,13 +118,13 @@ def endpoint_resources(clusters: Clusters) -> dict[str, list[Json]]:
 def overlap(old: Clusters, new: Clusters) -> Clusters:
     """The clusters while routes change from ``old`` to ``new``: all of ``new``, and those that only ``old`` has."""
     known = {(upstream.destination, upstream.policy) for upstream in new.upstreams}
-    copied = {upstream.destination for upstream in new.mirrored}
+    copied = {upstream.destination for upstream in new.own}
     return Clusters(
         (
             *new.upstreams,
             *(upstream for upstream in old.upstreams if (upstream.destination, upstream.policy) not in known),
         ),
-        (*new.mirrored, *(upstream for upstream in old.mirrored if upstream.destination not in copied)),
+        (*new.own, *(upstream for upstream in old.own if upstream.destination not in copied)),
     )
 
 

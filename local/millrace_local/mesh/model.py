@@ -172,10 +172,20 @@ class FaultInjection:
 
 
 @dataclass(frozen=True)
+class AssignmentCheck:
+    """Whom the gateway is asked about before the route of a request is chosen: the unit that a header names."""
+
+    namespace: str
+    service: str
+    header: str
+
+
+@dataclass(frozen=True)
 class RouteRule:
     """What happens to requests that satisfy one of ``matches`` (none: all requests).
 
     Exactly one of ``backends``, ``redirect`` and ``direct_response`` is set. ``timeout`` is in seconds, 0 for none.
+    With ``check`` another rule may be chosen, by the arm that the gateway gives.
     """
 
     name: str
@@ -190,6 +200,7 @@ class RouteRule:
     retries: RetryPolicy | None = None
     timeout: float = 0.0
     fault: FaultInjection | None = None
+    check: AssignmentCheck | None = None
 
 
 @dataclass(frozen=True)

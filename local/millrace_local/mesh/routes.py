@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from millrace_core.api import names
 from millrace_local.mesh.model import (
+    AssignmentCheck,
     Backend,
     Destination,
     DirectResponse,
@@ -28,7 +30,12 @@ from millrace_local.mesh.model import (
 
 TYPE = "type.googleapis.com/envoy"
 FAULT_FILTER = "envoy.filters.http.fault"
+# They ask for the arm of a unit: the one says whose in headers of a fixed name, the other asks.
+UNIT_FILTER = "envoy.filters.http.header_mutation"
+CHECK_FILTER = "envoy.filters.http.ext_authz"
 PER_MILLION = 10_000  # a percent as a fraction of a million
+# Of a unit that is told, which is more than the 256 characters of one take: of a longer one none is left that is known.
+MOST_UNIT_BYTES = 1025
 LONGEST_BODY = 4000  # Envoy refuses an inline body above 4096 bytes
 HOST_HEADERS = frozenset({"host", ":authority"})
 REDIRECTS = {
@@ -43,9 +50,9 @@ ClusterOf = Callable[[Destination], str]
 Json = dict[str, Any]
 
 
-def mirror_cluster(destination: Destination) -> str:
-    """The name of the cluster that receives copies for a destination."""
-    return f"mirror {destination.key}"
+def own_cluster(destination: Destination) -> str:
+    """The name of the cluster that only this destination has."""
+    return f"only {destination.key}"
 
 
 def virtual_host(host: VirtualHost, cluster_of: ClusterOf) -> Json:
@@ -78,8 +85,11 @@ def _routes(rule: RouteRule, cluster_of: ClusterOf) -> list[Json]:
         }
         if rule.direct_response.body.startswith("{"):
             _set_header(shared, "response_headers_to_add", "content-type", "application/json")
-    if rule.fault:
-        shared["typed_per_filter_config"] = {FAULT_FILTER: _fault(rule.fault)}
+    filters = {FAULT_FILTER: _fault(rule.fault)} if rule.fault else {}
+    if rule.check:
+        filters |= _check(rule.check)
+    if filters:
+        shared["typed_per_filter_config"] = filters
     routes = []
     for match in rule.matches or (RequestMatch(),):
         route = {"match": _match(match), **shared}
@@ -101,7 +111,7 @@ def _action(rule: RouteRule, match: RequestMatch, cluster_of: ClusterOf) -> Json
     if rule.mirrors:
         action["request_mirror_policies"] = [
             {
-                "cluster": mirror_cluster(mirror.destination),
+                "cluster": own_cluster(mirror.destination),
                 "runtime_fraction": {"default_value": _per_million(mirror.percent)},
             }
             for mirror in rule.mirrors
@@ -248,6 +258,24 @@ def _fault(fault: FaultInjection) -> Json:
             "percentage": _per_million(fault.abort_percent),
         }
     return written
+
+
+def _check(check: AssignmentCheck) -> Json:
+    values = {
+        names.SERVICE_HEADER: f"{check.namespace}/{check.service}",
+        names.UNIT_HEADER: f"%REQ({check.header}):{MOST_UNIT_BYTES}%",
+    }
+    told = [
+        {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+        for name, value in values.items()
+    ]
+    return {
+        UNIT_FILTER: {
+            "@type": f"{TYPE}.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
+            "mutations": {"request_mutations": told},
+        },
+        CHECK_FILTER: {"@type": f"{TYPE}.config.route.v3.FilterConfig", "config": {}},
+    }
 
 
 def _per_million(percent: float) -> Json:

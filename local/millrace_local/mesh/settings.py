@@ -29,6 +29,7 @@ class MeshSettings:
         head_seconds: how long the head of a request may take, from its first byte; longer gets 408.
         idle_seconds: how long a connection may rest, before its first request and between two.
         connections: most of clients at once; a further one is closed as it comes.
+        arm_seconds: how long a request waits for the arm of its unit, before it goes by the weights.
     """
 
     directory: Path
@@ -39,6 +40,7 @@ class MeshSettings:
     head_seconds: float = 20.0
     idle_seconds: float = 300.0
     connections: int = MOST_CONNECTIONS
+    arm_seconds: float = 0.005
 
     @property
     def xds(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_local.mesh import httproutes, virtualservices
+from millrace_local.mesh.assignment import GATEWAY
 from millrace_local.mesh.clusters import Address, Clusters, Upstream
 from millrace_local.mesh.destinationrules import DestinationRules, TrafficPolicy
 from millrace_local.mesh.istio import DEFAULT_RETRIES
@@ -129,7 +130,8 @@ class _Translator:
             origin = ("VirtualService", *identity(item))
             report = self._reporter("VirtualService", item)
             resolve = self._istio_resolver(identity(item)[0], port, report)
-            reader = virtualservices.VirtualServiceReader(item, port, resolve, self.delegates, report)
+            asks = self.services.get(GATEWAY.target.namespace, GATEWAY.target.service) is not None
+            reader = virtualservices.VirtualServiceReader(item, port, resolve, self.delegates, report, asks)
             return self._checked([(item, reader.rules)], "VirtualService"), (origin,)
         if items := self.http_routes.get(host):
             readers = [
@@ -204,11 +206,12 @@ class _Translator:
     def _clusters(self, hosts: Iterable[VirtualHost]) -> Clusters:
         rules = [rule for host in hosts for rule in host.rules]
         reached = {backend.destination for rule in rules for backend in rule.backends if backend.weight}
-        mirrored = {mirror.destination for rule in rules for mirror in rule.mirrors}
+        own = {mirror.destination for rule in rules for mirror in rule.mirrors}
+        own |= {GATEWAY for rule in rules if rule.check}
         found = tuple(self._upstream(destination) for destination in sorted(reached, key=lambda d: d.key))
         return Clusters(
             tuple(self._within_limit(found)),
-            tuple(self._upstream(destination) for destination in sorted(mirrored, key=lambda d: d.key)),
+            tuple(self._upstream(destination) for destination in sorted(own, key=lambda d: d.key)),
         )
 
     def _upstream(self, destination: Destination) -> Upstream:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_local.mesh import istio
+from millrace_local.mesh.assignment import METHODS, check_of
 from millrace_local.mesh.model import (
+    AssignmentCheck,
     Backend,
     Destination,
     DirectResponse,
@@ -48,6 +50,7 @@ class VirtualServiceReader:
         resolve: finds a destination.
         delegates: all VirtualServices, by namespace and name.
         report: takes a message for each field without effect here.
+        asks: whether there is a gateway to ask for the arms of units.
     """
 
     item: Object
@@ -55,6 +58,7 @@ class VirtualServiceReader:
     resolve: Resolve
     delegates: Mapping[tuple[str, str], Object]
     report: Callable[[str], None]
+    asks: bool = False
 
     def rules(self) -> tuple[RouteRule, ...]:
         """The rules in order.
@@ -72,7 +76,7 @@ class VirtualServiceReader:
             if "delegate" in route:
                 yield from self._delegated(route, at, origin, matches)
             elif matches:
-                yield self._rule(origin, at, route, matches)
+                yield self._rule(origin, at, route, matches, self._check(self.item, route))
 
     def _delegated(self, root: Fields, at: str, origin: str, outer: tuple[RequestMatch, ...]) -> Iterator[RouteRule]:
         """The delegate's rules under the root's conditions; what the delegate leaves out is taken from the root."""
@@ -91,7 +95,8 @@ class VirtualServiceReader:
             both = (_both(first, second) for first in outer for second in inner)
             matches = tuple(match for match in both if match is not None)
             if matches:
-                yield self._rule(f"{origin} > {'/'.join(key)} {inner_at}", where, {**inherited, **route}, matches)
+                rule = f"{origin} > {'/'.join(key)} {inner_at}"
+                yield self._rule(rule, where, {**inherited, **route}, matches, self._check(delegate, route))
             elif outer and inner:
                 self.report(f"{where}: no path of its match lies within the root's, so it never matches")
 
@@ -110,7 +115,12 @@ class VirtualServiceReader:
             elif match.get("port", self.port) == self.port:
                 yield istio.match(match, where)
 
-    def _rule(self, origin: str, at: str, route: Fields, matches: tuple[RequestMatch, ...]) -> RouteRule:
+    def _check(self, item: Object, route: Fields) -> AssignmentCheck | None:
+        return check_of(item, route) if self.asks else None
+
+    def _rule(
+        self, origin: str, at: str, route: Fields, matches: tuple[RequestMatch, ...], check: AssignmentCheck | None
+    ) -> RouteRule:
         for name in UNSUPPORTED:
             if name in route:
                 self.report(f"{at}.{name} has no effect in the embedded mesh")
@@ -121,7 +131,7 @@ class VirtualServiceReader:
             backends = tuple(self._backends(route.get("route") or (), at))
         return RouteRule(
             name=origin,
-            matches=matches,
+            matches=tuple(replace(each, headers=(*each.headers, METHODS)) for each in matches) if check else matches,
             backends=backends,
             redirect=redirect,
             direct_response=direct_response,
@@ -132,6 +142,7 @@ class VirtualServiceReader:
             retries=istio.retries(route.get("retries"), f"{at}.retries"),
             timeout=istio.seconds(route["timeout"], f"{at}.timeout") if "timeout" in route else 0.0,
             fault=istio.fault(route.get("fault"), f"{at}.fault"),
+            check=check,
         )
 
     def _backends(self, routes: Iterable[Fields], at: str) -> Iterator[Backend]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.api.names import ARM_HEADER
-from millrace_operators.experiment.observation import ENDING, PROMOTING, ROUTED, SPLITTING, Observation
+from millrace_operators.experiment.observation import ENDING, LIVE, PROMOTING, ROUTED, SPLITTING, Observation
 from millrace_operators.experiment.types import type_of
 from millrace_operators.routing.state import HeaderRule, Split
 
@@ -33,7 +33,17 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
         final=status.phase in ENDING,
         preview=deployments[previewed] if previewed else "",
         mirrors=None if mirrored is None else {deployments[arm]: percent for arm, percent in mirrored.items()},
+        unit_header=_unit_header(observation, status),
     )
+
+
+def _unit_header(observation: Observation, status: ExperimentStatus) -> str:
+    """Where units may have different arms, as the gateway gives them."""
+    weights, assignment = status.weights, status.assignment
+    if status.phase not in LIVE or weights is None or assignment is None or weights.mirrored is not None:
+        return ""
+    several = sum(weight > 0 for weight in (weights.desired or {}).values()) > 1
+    return observation.spec.assignment.header if several or assignment.holdout else ""
 
 
 def _rules(observation: Observation) -> tuple[HeaderRule, ...]:

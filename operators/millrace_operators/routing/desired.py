@@ -1,7 +1,8 @@
 """The objects of a service's route, built from values alone.
 
-The VirtualService follows Istio's networking API; its rules stand in order: overrides, the assigned arm, the weighted
-split. A share of zero is left out, as Istio reads an absent weight differently for one destination and for several.
+The VirtualService follows Istio's networking API; its rules stand in order: overrides, the assigned arm, requests of
+which a mesh may ask for the arm, the weighted split. A share of zero is left out, as Istio reads an absent weight
+differently for one destination and for several.
 
 Each rule stands there twice: for gRPC, told by its content type whatever port or gateway a call came through, and for
 all else. So the same arms and weights hold for both protocols.
@@ -196,7 +197,11 @@ def virtual_service(
         )
     else:
         shares = [_destination(host, name, weight) for name, weight in split.weights.items() if weight]
-        rules = (*(_rule(host, rule) for rule in split.rules), {"name": "split", "route": shares})
+        rules = (
+            *(_rule(host, rule) for rule in split.rules),
+            *_assigned(split, shares),
+            {"name": "split", "route": shares},
+        )
         spec["http"] = _by_protocol({**rule, **_mirrors(host, split), **attempts} for rule in rules)
     metadata = _metadata(service, service, namespace, targets)
     if split is not None:
@@ -274,6 +279,15 @@ def _rule(host: str, rule: HeaderRule) -> Object:
         "match": [{"headers": {rule.header: {"exact": rule.value}}}],
         "route": [_destination(host, rule.deployment, WHOLE)],
     }
+
+
+def _assigned(split: Split, shares: list[Object]) -> list[Object]:
+    """What leads as the split does, unless a mesh asks for the arm of the unit that the request names."""
+    if not split.unit_header:
+        return []
+    unit = {split.unit_header: {"regex": ".+"}}
+    match = {"headers": unit, "withoutHeaders": {names.ARM_HEADER: {}}}
+    return [{"name": names.ASSIGNED_RULE, "match": [match], "route": shares}]
 
 
 def _destination(host: str, subset: str, weight: int) -> Object:

@@ -90,6 +90,7 @@ class Split:
         final: whether it is decided, and all traffic goes to the champion.
         preview: the deployment that is previewed; empty: none.
         mirrors: percent of the requests that are copied, by deployment; None: it is not about copies.
+        unit_header: of the unit by which a mesh may ask for the arm; empty: there is nothing to ask.
     """
 
     experiment: str
@@ -101,6 +102,7 @@ class Split:
     final: bool = False
     preview: str = ""
     mirrors: Mapping[str, int] | None = None
+    unit_header: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from millrace_services.inference.note import Note
 from millrace_services.inference.served import Serving
 from millrace_services.web.errors import DeadlineError, Header
 from millrace_services.web.hot import Answer, Call, Handler
-from millrace_services.web.service import Route, Service
+from millrace_services.web.hot_routes import Route
+from millrace_services.web.service import Service
 
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,

@@ -19,7 +19,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from millrace_http.protocol import GuardedProtocol
 from millrace_http.refusal import Header, Refusal
 from millrace_services.web.hot import Answer, Call, ClientGoneError, Handler, too_large
-from millrace_services.web.service import Route, Service
+from millrace_services.web.hot_routes import Route
+from millrace_services.web.service import Service
 
 # Bytes of a body that are copied sooner than written apart from the head.
 _WORTH_A_COPY: Final = 16384
@@ -87,7 +88,8 @@ class HotProtocol(GuardedProtocol):
     def begin_request(self) -> None:
         parser = self.parser
         route = self._service.direct(parser.get_method(), self.url)
-        if route is None or self.running or self.expect_100_continue or self._service.refuses(self.headers):
+        refused = route is not None and not route.open and self._service.refuses(self.headers)
+        if route is None or self.running or self.expect_100_continue or refused:
             super().begin_request()
             return
         self.scope = {**route.scope, "headers": self.headers}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -36,6 +36,7 @@ from millrace_services.web.hot import (
     require_small,
     too_large,
 )
+from millrace_services.web.hot_routes import HotRoutes, Route
 from millrace_services.web.load import Presence
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.request_log import DETAILS, RequestLog
@@ -53,15 +54,6 @@ BAD_REQUEST = 400
 CLIENT_GONE = 499
 _READS: Final = ["GET", "HEAD"]
 _CLOSE: Header = (b"connection", b"close")
-
-
-class Route(NamedTuple):
-    """A hot route: ``label`` in metrics, the ``gate`` that is asked while a body is read, its part of ASGI's scope."""
-
-    handler: Handler
-    label: str
-    gate: Gate | None
-    scope: dict[str, Any]
 
 
 class Service:
@@ -111,9 +103,7 @@ class Service:
         self._entrance = Entrance(CallerGuard.of(settings), bearer, decodes)
         self._lifespan = lifespan
         self._headers = tuple(headers)
-        self._hot: dict[tuple[str, str], Route] = {}
-        self._methods: dict[str, list[str]] = {}  # of hot routes, by path
-        self._direct: dict[tuple[bytes, bytes], Route] = {}
+        self._hot = HotRoutes()
         self._streams: tuple[str, ...] = ()
         self.present = Presence()
         self.waited = Presence()
@@ -142,12 +132,11 @@ class Service:
             route: its label in metrics, the path by default.
             gate: asked while a body is read.
         """
-        scope = {"method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
-        made = self._hot[method, path] = Route(handler, route or path, gate, scope)
-        if method not in (methods := self._methods.setdefault(path, [])):
-            methods.append(method)
-        if gate is None:
-            self._direct[method.encode(), path.encode()] = made
+        self._hot.add(method, path, handler, route or path, gate)
+
+    def hot_below(self, prefix: str, handler: Handler) -> None:
+        """Serves all paths that begin so, by whatever method, by a raw handler that itself asks ``refuses``."""
+        self._hot.add_below(prefix, handler)
 
     def streams(self, prefix: str) -> None:
         """Leaves it to the API's routes below a path to bound their bodies, which are files that they read by pieces.
@@ -158,12 +147,12 @@ class Service:
 
     def direct(self, method: bytes, url: bytes) -> Route | None:
         """The hot route of a request as it came over the wire; None where it has a gate, or there is none."""
-        return self._direct.get((method, url))
+        return self._hot.direct(method, url)
 
     @property
     def routes(self) -> list[str]:
         """What is served, such as ``POST /assign``; of the API's own pages ``/docs``."""
-        served = {(path, method) for path, methods in self._methods.items() for method in methods}
+        served = set(self._hot.served())
         control = (route for route in self.api.routes if isinstance(route, APIRoute) and route.path != "/")
         served |= {(route.path, method) for route in control for method in (route.methods or set()) - {"HEAD"}}
         return [f"{method} {path}" for path, method in sorted({*served, ("/docs", "GET")})]
@@ -204,11 +193,12 @@ class Service:
             await self.api(scope, receive, send)
             return
         began = self._begin(scope)
-        hot = self._hot.get((scope["method"], scope["path"]))
+        hot = self._hot.of(scope)
         status = CLIENT_GONE
         route = "unmatched"
         try:
-            if (refused := self.refuses(scope["headers"], scope["path"])) is not None:
+            judged = hot is not None and hot.open
+            if not judged and (refused := self.refuses(scope["headers"], scope["path"])) is not None:
                 status = await _sent(self._error(refused, scope), send)
             elif hot is not None:
                 route = hot.label
@@ -342,7 +332,7 @@ class Service:
         Raises:
             MethodError: names those that there are.
         """
-        methods = self._methods.get(scope["path"])
+        methods = self._hot.methods(scope["path"])
         if methods and not any(route.matches(scope)[0] is not Match.NONE for route in self.api.router.routes):
             raise MethodError(scope["method"], scope["path"], ", ".join(methods))
 

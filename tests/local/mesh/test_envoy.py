@@ -239,7 +239,7 @@ async def test_a_mirror_receives_its_percent_of_copies_and_its_responses_are_dro
     await rig.apply(**objects, virtual_services=[o.virtual_service("rec", [route])])
     assert await rig.pods(HOST, 800) == {"a": 800}
     # Envoy answers without waiting for the copies.
-    sent = await rig.counter("cluster.mirror.*upstream_rq_total")
+    sent = await rig.counter("cluster.only.*upstream_rq_total")
     await rig.until(lambda: rig.backends.requests["b"] == sent)
     assert abs(rig.backends.requests["b"] - 200) <= 5 * sqrt(800 * 0.25 * 0.75)
 

@@ -49,8 +49,47 @@ def test_rules_stand_in_order_overrides_assigned_arm_weighted_split() -> None:
     both = life.live.virtual["spec"]["http"]
     assert all(rule["retries"] == {"attempts": 0} for rule in both)
     rules = [rule for rule in both if not rule["name"].endswith("-grpc")]
-    assert [rule["name"] for rule in rules] == ["override-0", "arm-control", "arm-challenger", "split"]
+    assert [rule["name"] for rule in rules] == ["override-0", "arm-control", "arm-challenger", "assigned", "split"]
     assert rules[1]["match"] == [{"headers": {"x-millrace-arm": {"exact": "control"}}}]
+    unit = {"headers": {"x-user-id": {"regex": ".+"}}, "withoutHeaders": {"x-millrace-arm": {}}}
+    assert (rules[3]["match"], rules[3]["route"]) == ([unit], rules[4]["route"])
+
+
+def asks(life: Life) -> bool:
+    """Whether a mesh may ask for the arms of units."""
+    assert life.live.virtual is not None
+    names = {rule["name"] for rule in life.live.virtual["spec"]["http"]}
+    assert ("assigned" in names) is ("assigned-grpc" in names)
+    return "assigned" in names
+
+
+def test_a_mesh_may_ask_for_arms_while_units_have_several() -> None:
+    life = ab_test()
+    life.turn()
+    assert (life.phase, asks(life)) == ("Ready", False)
+    running(life)
+    assert asks(life)
+    for command, phase in (("1:pause", "Paused"), ("2:resume", "Running")):
+        life.command = command
+        life.run(60)
+        assert (life.phase, asks(life)) == (phase, True)
+    life.ready("v2", False)
+    life.run(60)
+    assert (life.routed, asks(life)) == ("v1:100", False)
+    life.ready("v2", True)
+    life.run(60)
+    assert (life.routed, asks(life)) == ("v1:80 v2:20", True)
+    life.command = "3:abort"
+    life.run(60)
+    assert (life.phase, asks(life)) == ("Failed", False)
+
+
+def test_a_mesh_may_ask_for_arms_where_units_are_held_out_of_a_challengers_whole_traffic() -> None:
+    built = builders.experiment("ab", "shop", "v1", "v2").having("spec.arms", [ARMS[0], {**ARMS[1], "weight": 100}])
+    assert [asks(running(Life(each.build()))) for each in (built, built.having("spec.assignment", {"holdout": 5}))] == [
+        False,
+        True,
+    ]
 
 
 def test_a_change_of_weights_opens_a_new_epoch() -> None:

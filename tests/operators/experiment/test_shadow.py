@@ -53,6 +53,14 @@ def test_it_walks_its_steps_in_copies_moves_no_traffic_and_ends_at_the_control()
     assert life.status.finished_at - life.status.started_at == timedelta(minutes=41, seconds=30)
 
 
+def test_nobody_is_asked_for_the_arms_of_units_which_are_all_the_control() -> None:
+    life = shadow()
+    life.run(60)
+    assert (life.phase, copied(life)) == ("Running", {"v2": 5})
+    assert life.live.virtual is not None
+    assert not [rule["name"] for rule in life.live.virtual["spec"]["http"] if rule["name"].startswith("assigned")]
+
+
 def test_the_subset_of_the_challenger_is_known_for_the_settle_time_before_copies_are_sent_to_it() -> None:
     life = shadow()
     life.run(29)

@@ -33,6 +33,7 @@ SPLIT = Split(
         HeaderRule("arm-champion", "x-millrace-arm", "champion", "recommendation-v1"),
         HeaderRule("arm-v2", "x-millrace-arm", "v2", "recommendation-v2"),
     ),
+    unit_header="x-user-id",
 )
 NEW = RouteTarget("recommendation-v1", "uid-1", "")
 

@@ -57,6 +57,7 @@ class Assigning:
         exposures: where they are logged.
         counts: of units, by reason.
         now: the present moment in microseconds.
+        known: whose exposure is on disk.
     """
 
     definitions: Definitions
@@ -64,7 +65,7 @@ class Assigning:
     exposures: GroupCommit[Exposure]
     counts: MutableMapping[str, int]
     now: Callable[[], int]
-    _known: Remembered = field(default_factory=Remembered)
+    known: Remembered = field(default_factory=Remembered)
 
     async def handle(self, call: Call) -> Answer:
         """One request. Raises what ``millrace_services.web.errors`` maps to statuses."""
@@ -73,12 +74,12 @@ class Assigning:
         except orjson.JSONDecodeError as error:
             raise RejectError(f"the body is not JSON: {error}") from error
         experiment, units, single = await self._read(document)
-        overridden = _overridden(experiment, call)
+        overridden = overridden_by(experiment, call)
         found, exposed = self._assign(experiment, units, overridden)
         if exposed:
             await self.exposures.add(exposed)
             for each in exposed:
-                self._known.put((experiment.identity, each.unit), each.arm)
+                self.known.put((experiment.identity, each.unit), each.arm)
         about = {
             "experiment": f"{experiment.namespace}/{experiment.name}",
             "phase": experiment.phase,
@@ -124,18 +125,19 @@ class Assigning:
             else:
                 arm, at, holdout = assignment.of(unit)
                 reason = HELD_OUT if holdout else ASSIGNED
-                if not holdout and self._known.get((experiment.identity, unit)) != arm:
-                    exposed.append(self._exposure(experiment, unit, arm, at, now))
+                if not holdout and self.known.get((experiment.identity, unit)) != arm:
+                    exposed.append(exposure_of(experiment, unit, arm, at, now))
             self.counts[reason] += 1
             found.append({"unit": unit, "arm": arm, "bucket": at, "holdout": holdout, "reason": reason})
         return found, exposed
 
-    @staticmethod
-    def _exposure(experiment: PublishedExperiment, unit: str, arm: str, at: int, now: int) -> Exposure:
-        epoch = experiment.epoch
-        if epoch is None:
-            raise AssertionError
-        return Exposure(experiment.namespace, experiment.name, experiment.uid, unit, arm, epoch, at, now)
+
+def exposure_of(experiment: PublishedExperiment, unit: str, arm: str, at: int, now: int) -> Exposure:
+    """The exposure of a unit of bucket ``at``, to an experiment that assigns."""
+    epoch = experiment.epoch
+    if epoch is None:
+        raise AssertionError
+    return Exposure(experiment.namespace, experiment.name, experiment.uid, unit, arm, epoch, at, now)
 
 
 def _units(units: Any) -> list[str]:
@@ -148,7 +150,7 @@ def _units(units: Any) -> list[str]:
     return [checked_unit(unit, f"units[{index}]") for index, unit in enumerate(units)]
 
 
-def _overridden(experiment: PublishedExperiment, call: Call) -> str | None:
+def overridden_by(experiment: PublishedExperiment, call: Call) -> str | None:
     """The arm that the request's own headers ask for."""
     if not experiment.overridden:
         return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict
 
+from millrace_core.api import names
 from millrace_core.base import duration
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.base.settings import with_secret
@@ -20,6 +21,7 @@ from millrace_data.objects.door import Door
 from millrace_data.online import experiment_sums, sums_state
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.experiments.assigning import ASSIGNED, HELD_OUT, NOT_RUNNING, OVERRIDDEN, Assigning
+from millrace_services.gateway.experiments.checks import Checks
 from millrace_services.gateway.experiments.outcomes import STATUSES, Outcomes
 from millrace_services.gateway.experiments.recorder import Recorder
 from millrace_services.gateway.experiments.store import SumsStore, answer
@@ -65,6 +67,10 @@ class ExperimentRoutes:
             "millrace_gateway_assigned_units", "Units of /assign, by reason", "reason"
         ).counts
         self._came = metrics.tally("millrace_gateway_outcomes", "Outcomes, by what became of them", "status").counts
+        checked = metrics.tally(
+            "millrace_gateway_assignment_checks", "Requests of which a mesh asked for the arm, by reason", "reason"
+        ).counts
+        self._checks = Checks(checked, service.refuses)
         for reason in (ASSIGNED, HELD_OUT, OVERRIDDEN, NOT_RUNNING):
             self._assigned[reason] = 0
         for status in STATUSES:
@@ -80,6 +86,7 @@ class ExperimentRoutes:
             lambda: self._recorder.logs.behind if self._recorder else 0,
         )
         service.hot("POST", "/assign", self._assign)
+        service.hot_below(names.CHECK_PATH, self._checks.handle)
         service.hot("POST", "/outcomes", self._take)
         service.api.get("/experiments/{namespace}/{name}/sums")(self._sums)
         service.api.post("/experiments/{namespace}/{name}/rebuild")(self._rebuild)
@@ -119,6 +126,7 @@ class ExperimentRoutes:
             )
         project, recorder = self._settings.project, self._recorder
         self._assigning = Assigning(definitions, project, recorder.exposures, self._assigned, self._now)
+        self._checks.assigning = self._assigning
         self._outcomes = Outcomes(definitions, project, recorder.outcomes, self._came, self._now, self._tolerance)
         await recorder.run()
 
