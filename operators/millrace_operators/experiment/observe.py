@@ -49,7 +49,7 @@ def observe(
     virtual_services = cache.all(VIRTUAL_SERVICES, namespace)
     stable = cache.get(SERVICES, namespace, service)
     arms = cache.get(SERVICES, namespace, arms_service(service))
-    preview = routes.preview_of(cache.get(SERVICES, namespace, preview_service(service)), service)
+    preview = routes.preview_of(cache.get(SERVICES, namespace, preview_service(service)))
     rule = cache.get(DESTINATION_RULES, namespace, service)
     virtual = cache.get(VIRTUAL_SERVICES, namespace, service)
     mesh = cache.served(VIRTUAL_SERVICES, namespace) and cache.served(DESTINATION_RULES, namespace)

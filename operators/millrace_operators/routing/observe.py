@@ -98,10 +98,9 @@ def recorded_champion(stable: Object | None) -> Champion:
     return Champion(notes.get(names.CHAMPION, ""), tuple(contenders.split(",")) if contenders else ())
 
 
-def preview_of(found: Object | None, service: str) -> Object | None:
-    """The Service under the name of a service's preview, unless it is another service's own."""
-    mine = found is not None and labels_of(found).get(names.SERVICE) == service
-    return found if mine and labels_of(found or {}).get(COMPONENT) == PREVIEW_COMPONENT else None
+def preview_of(found: Object | None) -> Object | None:
+    """The Service under the name of a service's preview, unless a service of that name has it."""
+    return found if found is not None and labels_of(found).get(COMPONENT) == PREVIEW_COMPONENT else None
 
 
 def targets(deployments: Iterable[Object], service: str) -> list[RouteTarget]:

@@ -145,6 +145,6 @@ def test_turns_at_any_other_time_change_nothing(turns_at: tuple[float, ...]) -> 
 def test_a_preview_of_another_service_is_none_of_its_own() -> None:
     """A service may be called shop-preview; what is found under the name is deleted only where it is the preview."""
     labels: dict[str, Any] = {"millrace.dev/service": "shop-preview", "app.kubernetes.io/component": "stable"}
-    assert preview_of({"metadata": {"name": "shop-preview", "labels": labels}}, "shop") is None
+    assert preview_of({"metadata": {"name": "shop-preview", "labels": labels}}) is None
     own = {"millrace.dev/service": "shop", "app.kubernetes.io/component": "preview"}
-    assert preview_of({"metadata": {"name": "shop-preview", "labels": own}}, "shop") is not None
+    assert preview_of({"metadata": {"name": "shop-preview", "labels": own}}) is not None

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from millrace_kube import resources as r
+from millrace_operators.modeldeployment.blue_green import RolloutState, current
 from tests import builders
-from tests.operators.world import World
+from tests.operators.world import START, World
 
 MD = r.MODEL_DEPLOYMENTS
 ONE, TWO, THREE = "file:///m/one.onnx", "file:///m/two.onnx", "file:///m/three.onnx"
@@ -215,6 +216,13 @@ async def test_a_preview_that_loses_its_pod_begins_anew(world: World, seen: Seen
     world.kubelet.slow.clear()
     await after(world, minutes=2)
     assert seen.now()[:2] == ("Previewing", "one")
+
+
+def test_a_revision_that_came_up_while_no_operator_looked_is_previewed_for_all_of_its_time() -> None:
+    """Its pods were asked for by one that was killed before it wrote the status."""
+    before = RolloutState(preview="m-two", ready_since=START, promoted="m-two", rolled_back="m-two")
+    assert current(before, "m-two", START + SHORT) == before
+    assert current(before, "m-three", START + SHORT) == RolloutState(preview="m-two")
 
 
 async def test_nothing_is_previewed_before_its_gates_are_passed(world: World, seen: Seen) -> None:
