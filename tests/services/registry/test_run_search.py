@@ -9,6 +9,7 @@ import pytest
 from millrace_core.base.errors import RejectError
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow.searching import Page
+from millrace_services.registry.tracking import run_search
 from millrace_services.registry.tracking.run_log import Batch, DatasetInput
 from millrace_services.registry.tracking.runs import Change
 from tests.services.registry.tracking import Tracking
@@ -58,7 +59,11 @@ def tracking(database: Database) -> Tracking:
         ("params.lr = \"aa' OR ''='\"", ""),
     ],
 )
-def test_a_filter_finds_those_that_it_says(tracking: Tracking, text: str, expected: str) -> None:
+@pytest.mark.parametrize("few", [-1, 2000])
+def test_a_filter_finds_those_that_it_says(
+    tracking: Tracking, text: str, expected: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_search, "_FEW", few)
     assert "".join(tracking.found(text)) == expected
 
 

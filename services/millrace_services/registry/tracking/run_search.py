@@ -54,8 +54,21 @@ _DATASETS: Final = {
     "digest": Attribute(tracked_datasets.c.digest, LISTED),
     "context": Attribute(run_datasets.c.context, LISTED),
 }
+_FEW: Final = 2000
 _NULLS: Final = frozenset({"IS NULL", "IS NOT NULL"})
 _PAIRS: Final = TEXT | _NULLS
+
+
+class _Runs(NamedTuple):
+    """A condition as the runs that an index says it holds for, or, ``negated``, does not."""
+
+    found: Select[Any]
+    negated: bool = False
+
+    def condition(self, column: Any) -> ColumnElement[bool]:
+        """The condition on a column of runs."""
+        made: ColumnElement[bool] = column.not_in(self.found) if self.negated else column.in_(self.found)
+        return made
 
 
 class _Order(NamedTuple):
@@ -75,11 +88,18 @@ def found_runs(
     Raises:
         RejectError: filter or order mean nothing.
     """
-    wanted, orders = _conditions(text), _orders(order_by)
+    plain, sets = _conditions(text)
+    orders = _orders(order_by)
     numbers = sorted({limits.experiment_number(each) for each in experiment_ids})
     if not numbers:
         return []
-    chosen = [_one_of(tracked_runs.c.lifecycle, lifecycles(view)), *wanted]
+    chosen = [_one_of(tracked_runs.c.lifecycle, lifecycles(view)), *plain]
+    few = next((each for each in sets if not each.negated and _are_few(connection, each.found)), None)
+    chosen += [each.condition(_unindexed(tracked_runs.c.id)) for each in sets if each is not few]
+    if few is not None:
+        of_few = [few.condition(tracked_runs.c.id), _one_of(_unindexed(tracked_runs.c.experiment), numbers), *chosen]
+        query = _ordered(select(tracked_runs).where(*of_few), tracked_runs, [], orders)
+        return connection.execute(page.applied(query)).all()
     rows: list[Row[Any]] = []
     skip = page.offset
     for query in _queries(numbers, chosen, orders):
@@ -93,6 +113,12 @@ def found_runs(
         elif skip:
             skip -= connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
     return rows
+
+
+def _are_few(connection: Connection, runs: Select[Any]) -> bool:
+    """Whether so few runs are in a set that they are found and ordered sooner than any index is gone through."""
+    counted = select(func.count()).select_from(runs.limit(_FEW + 1).subquery())
+    return connection.execute(counted).scalar_one() <= _FEW
 
 
 def _queries(
@@ -126,8 +152,10 @@ def _unindexed(column: Column[int]) -> ColumnElement[int]:
     return column + 0
 
 
-def _conditions(text: str) -> list[ColumnElement[bool]]:
-    made: list[ColumnElement[bool]] = []
+def _conditions(text: str) -> tuple[list[ColumnElement[bool]], list[_Runs]]:
+    """The conditions on columns of runs, and those that are sets of runs."""
+    plain: list[ColumnElement[bool]] = []
+    sets: list[_Runs] = []
     about_datasets: list[ColumnElement[bool]] = []
     for condition in filters.parse(text):
         entity = condition.key.entity
@@ -135,38 +163,36 @@ def _conditions(text: str) -> list[ColumnElement[bool]]:
             about_datasets.append(searching.attribute(condition, _DATASETS))
         elif entity in _ATTRIBUTE:
             named = _ALIASES.get(condition.key.name, condition.key.name)
-            made.append(searching.attribute(condition._replace(key=Key("", named)), _ATTRIBUTES))
+            plain.append(searching.attribute(condition._replace(key=Key("", named)), _ATTRIBUTES))
         elif entity in _METRIC:
-            made.append(_metric(condition))
+            sets.append(_metric(condition))
         elif entity in _PARAM or entity in TAGS:
-            made.append(_pair(condition, run_params if entity in _PARAM else run_tags))
+            sets.append(_pair(condition, run_params if entity in _PARAM else run_tags))
         else:
             raise _no_entity(entity)
     if about_datasets:
         joined = run_datasets.join(tracked_datasets, tracked_datasets.c.id == run_datasets.c.dataset)
-        runs = select(run_datasets.c.run).select_from(joined).where(*about_datasets)
-        made.append(_unindexed(tracked_runs.c.id).in_(runs))
-    return made
+        sets.append(_Runs(select(run_datasets.c.run).select_from(joined).where(*about_datasets)))
+    return plain, sets
 
 
-def _metric(condition: Condition) -> ColumnElement[bool]:
+def _metric(condition: Condition) -> _Runs:
     key, comparator, value = condition
     searching.require(f"metric {key.name}", comparator, NUMBER)
     compared = searching.compared(run_metrics.c.value, comparator, searching.number(key, value))
-    return _unindexed(tracked_runs.c.id).in_(select(run_metrics.c.run).where(run_metrics.c.key == key.name, compared))
+    return _Runs(select(run_metrics.c.run).where(run_metrics.c.key == key.name, compared))
 
 
-def _pair(condition: Condition, table: Table) -> ColumnElement[bool]:
+def _pair(condition: Condition, table: Table) -> _Runs:
     key, comparator, value = condition
     searching.require(f"{key.entity} {key.name}", comparator, _PAIRS)
     having = select(table.c.run).where(table.c.key == key.name)
     if comparator in _NULLS:
-        there = _unindexed(tracked_runs.c.id).in_(having)
-        return there if comparator == "IS NOT NULL" else ~there
+        return _Runs(having, negated=comparator == "IS NULL")
     text = searching.text(key, value)
     if comparator == "=":
         having = having.where(table.c.head == text[:HEAD])
-    return _unindexed(tracked_runs.c.id).in_(having.where(searching.compared(table.c.value, comparator, text)))
+    return _Runs(having.where(searching.compared(table.c.value, comparator, text)))
 
 
 def _orders(order_by: Sequence[str]) -> list[_Order]:
