@@ -80,6 +80,17 @@ def experiment(name: str, service: str, control: str, challenger: str) -> Built:
     )
 
 
+def bandit(name: str, service: str, control: str, challenger: str) -> Built:
+    """A bandit over clicks."""
+    arms = [
+        {"name": "control", "deployment": control, "control": True},
+        {"name": "challenger", "deployment": challenger},
+    ]
+    clicks = {"name": "ctr", "role": "primary", "kind": "proportion", "source": {"outcome": "click"}}
+    built = experiment(name, service, control, challenger).having("spec.type", "Bandit")
+    return built.having("spec.arms", arms).having("spec.metrics", [clicks])
+
+
 def canary(name: str, service: str, control: str, challenger: str, steps: list[dict[str, Any]]) -> Built:
     """A canary with these steps."""
     return (

@@ -23,7 +23,7 @@ def test_what_the_page_applies_is_taken() -> None:
     specs = [yaml.safe_load(each) for each in pieces if each.startswith("spec:\n  type: ")]
     assert checking.check(whole).faults == []
     envelope = {key: whole[key] for key in ("apiVersion", "kind", "metadata")}
-    assert [each["spec"]["type"] for each in specs] == ["BlueGreen", "Shadow", "ABTest"]
+    assert [each["spec"]["type"] for each in specs] == ["BlueGreen", "Shadow", "ABTest", "Bandit"]
     for spec in (*specs, {"spec": {**whole["spec"], **of_metrics}}):
         assert checking.check({**envelope, **spec}).faults == []
 

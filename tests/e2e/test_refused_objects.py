@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import Built, canary, experiment, feature_view, model_deployment
+from tests.builders import Built, bandit, canary, experiment, feature_view, model_deployment
 from tests.e2e.conftest import ClusterUnderTest, in_namespace
 from tests.e2e.kubectl import Kubectl
 
@@ -72,6 +72,22 @@ CASES: dict[str, tuple[Built, list[str]]] = {
     "a service that is too long for its preview": (
         model_deployment("m", service="s" * 56),
         ["spec.service", "55"],
+    ),
+    "a bandit with floors of more than all traffic": (
+        bandit("b", "ranking", "v1", "v2")
+        .having("spec.bandit", {"floor": 0.5})
+        .having("spec.arms", [{key: arm[key] for key in arm if key != "weight"} for arm in ARMS]),
+        ["spec.bandit.floor for each of spec.arms is more than all traffic"],
+    ),
+    "a bandit that is planned": (
+        bandit("b", "ranking", "v1", "v2").having(
+            "spec.metrics",
+            [
+                {"name": "ctr", "role": "primary", "kind": "proportion", "source": {"outcome": "c"}}
+                | {"mde": "2%", "baseline": 0.1}
+            ],
+        ),
+        ["no size is planned for a Bandit"],
     ),
     "an unknown field": (AB.having("spec.analyses", {"alpha": 0.05}), ["analyses"]),
     "a guardrail without a limit": (

@@ -23,10 +23,12 @@ from typing import Final
 
 import numpy as np
 
+from millrace_core.experiments import reweighting
 from millrace_core.experiments.judging import PastLooks, Rules, judge
 from millrace_core.experiments.metric import Epoch, Kind, Sums
-from millrace_core.stats import bandit, group_sequential, power, sequential
+from millrace_core.stats import group_sequential, power, sequential
 from millrace_core.stats.power import LOOKS, Method
+from millrace_core.stats.results import Inconclusive
 from millrace_core.stats.sums import Counts, Moments, Pairs
 from tests.simulate.canaries import canary
 from tests.simulate.many import METRICS, Floats, Looks, Metric, effects, simulate
@@ -157,20 +159,25 @@ def regret(runs: int) -> bool:
     lost: dict[str, list[float]] = {"bandit": [], "even": []}
     for run in range(runs):
         random = np.random.default_rng(run)
-        arms = {name: bandit.BetaBernoulli() for name in rates}
-        weights = dict.fromkeys(rates, 1 / 3)
-        total = 0.0
+        weights, total = {"a": 34, "b": 33, "c": 33}, 0.0
+        periods: list[Epoch] = []
         for period in range(40):
-            units = random.multinomial(500, list(weights.values()))
-            for (name, rate), count in zip(rates.items(), units, strict=True):
-                arms[name].decay(0.98)
-                arms[name].update(Counts(int(count), int(random.binomial(count, rate))))
-                total += float(count) * (max(rates.values()) - rate)
-            best = bandit.probability_best(arms, (run, period), draws=2000)
-            if isinstance(best, dict):
-                weights = bandit.stepped(weights, bandit.weights(best, 0.05), 0.2)
+            # Days that are better and worse for all arms, of which none is to be blamed.
+            day = 1 + 0.3 * math.sin(period / 3)
+            came = random.multinomial(500, [weight / 100 for weight in weights.values()])
+            units = dict(zip(rates, map(int, came), strict=True))
+            sums = {name: Counts(n, int(random.binomial(n, rates[name] * day))) for name, n in units.items()}
+            periods.append(Epoch(sums, {name: float(weight) for name, weight in weights.items()}))
+            total += sum(n * (max(rates.values()) - rates[name]) * day for name, n in units.items())
+            ages = [float(age) for age in range(period, -1, -1)]
+            learnt = reweighting.learn("proportion", periods, ages, decay=0.98, draws=(run, period))
+            if not isinstance(learnt.best, Inconclusive):
+                weights = reweighting.reweighted(weights, learnt.best, 0.05)
         lost["bandit"].append(total)
-        lost["even"].append(40 * 500 * (max(rates.values()) - sum(rates.values()) / 3))
+        lost["even"].append(
+            sum(500 * (1 + 0.3 * math.sin(period / 3)) for period in range(40))
+            * (max(rates.values()) - sum(rates.values()) / 3)
+        )
     share = float(np.mean(lost["bandit"]) / np.mean(lost["even"]))
     worse = sum(a >= b for a, b in zip(lost["bandit"], lost["even"], strict=True))
     kept = line(f"bandit of 3 arms, {runs} runs: regret beside even", share, 1.0, most=True)

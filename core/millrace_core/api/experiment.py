@@ -20,6 +20,8 @@ from millrace_core.api.base import (
     list_map,
 )
 from millrace_core.api.experiment_assignment import HEADER, Assignment, AssignmentStatus
+from millrace_core.api.experiment_bandit import Bandit, BanditStatus
+from millrace_core.api.experiment_history import Epoch, FinalDecision
 from millrace_core.api.experiment_metrics import (
     MAX_METRICS,
     Analysis,
@@ -154,6 +156,11 @@ class ExperimentSpec(ApiModel):
         default=None,
         description="Of a BlueGreen: how long is previewed, and how long is kept; frozen once the experiment is Ready.",
     )
+    bandit: Bandit | None = Field(
+        default=None,
+        description="Of a Bandit: how its weights follow what units do. May be changed while it runs; the next "
+        "reweighting goes by it.",
+    )
     metrics: list[Metric] | None = Field(
         default=None,
         min_length=1,
@@ -196,6 +203,7 @@ class ExperimentSpec(ApiModel):
         ),
         *experiment_types.rules(),
         Rule("self.type == 'BlueGreen' || !has(self.blueGreen)", "spec.blueGreen needs spec.type BlueGreen"),
+        Rule("self.type == 'Bandit' || !has(self.bandit)", "spec.bandit needs spec.type Bandit"),
         Rule(
             "self.type == 'Shadow' || !has(self.metrics) || self.metrics.all(m, !has(m.source.comparison))",
             "a comparison needs spec.type Shadow: only there two deployments get the same requests",
@@ -235,33 +243,11 @@ class Weights(StatusModel):
     )
 
 
-class Epoch(StatusModel):
-    """A stretch of time in which weights, ramp and the arms' revisions are the same."""
-
-    number: int = Field(description="Its number, counted from 0 and kept when older ones are dropped.")
-    start: Moment = Field(description="When it began: what it says was in force.")
-    weights: dict[str, int] = Field(description="The weights, in percent, by arm.")
-    revisions: dict[str, str] | None = Field(
-        default=None, description="The revision of the ModelDeployment that served, by arm."
-    )
-    reason: str | None = Field(
-        default=None, description="Why it began: WeightsChanged, StepsChanged or RevisionChanged."
-    )
-
-
 class FrozenStep(StatusModel):
     """A step as it was resolved at the start."""
 
     weight: int = Field(description="Percentage of traffic of all challengers together.")
     hold: str = Field(description="How long the step lasts, counted after settle.")
-
-
-class FinalDecision(StatusModel):
-    """How the experiment ended, and why."""
-
-    verdict: str = Field(description="Promote, Rollback, Inconclusive, or Pass of a Shadow that nothing took back.")
-    reason: str = Field(description="Why.")
-    arm: str | None = Field(default=None, description="The arm that was promoted.")
 
 
 class ExperimentStatus(StatusModel):
@@ -296,7 +282,7 @@ class ExperimentStatus(StatusModel):
     challenger_unready_since: Moment | None = Field(
         default=None,
         description="Since when a challenger of a Running experiment is not ready while its control is; absent where "
-        "all are. Any type but an ABTest is rolled back after 10 minutes.",
+        "all are. Any type but an ABTest or a Bandit is rolled back after 10 minutes.",
     )
     handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")
@@ -310,6 +296,9 @@ class ExperimentStatus(StatusModel):
     analysis: AnalysisStatus | None = Field(default=None, description="The last look at the metrics.")
     plan: PlanStatus | None = Field(
         default=None, description="What the primary metric needs; frozen when the experiment became Ready."
+    )
+    bandit: BanditStatus | None = Field(
+        default=None, description="Of a Bandit: the last reweighting; absent before the first."
     )
     arms: list[ArmStatus] | None = Field(
         default=None,

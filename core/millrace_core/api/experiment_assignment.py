@@ -44,5 +44,8 @@ class AssignmentStatus(StatusModel):
     salt: str = Field(description="What is mixed with units.")
     holdout: int = Field(default=0, description="Percentage of units that are held out.")
     slots: list[Slot] = Field(
-        max_length=9, description="Buckets of the challengers, of 10,000.", json_schema_extra=ATOMIC_LIST
+        max_length=9,
+        description="Buckets of the challengers, of 10,000. None of a Bandit, whose weights go to and fro: there a new "
+        "unit's arm follows the weights, and who was given an arm before keeps it.",
+        json_schema_extra=ATOMIC_LIST,
     )

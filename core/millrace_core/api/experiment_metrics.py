@@ -80,8 +80,9 @@ class Metric(ApiModel):
 
     name: DnsLabel = Field(description="Name of the metric, unique in the experiment.")
     role: Literal["primary", "guardrail", "secondary"] = Field(
-        description="primary: decides an ABTest, and there is one at most; guardrail: ends the experiment where it is "
-        "beyond its limit, or worse than the control; secondary: is shown in status.analysis and decides nothing."
+        description="primary: decides an ABTest and weighs the arms of a Bandit, and there is one at most; guardrail: "
+        "ends the experiment where it is beyond its limit, or worse than the control; secondary: is shown in "
+        "status.analysis and decides nothing."
     )
     kind: Literal["proportion", "mean", "ratio"] | None = Field(
         default=None,
@@ -149,11 +150,11 @@ class Metric(ApiModel):
             "the primary metric is an outcome of units; a query of Prometheus counts requests, which are no units",
         ),
         Rule(
-            "(self.role == 'primary') == has(self.mde) && (self.role == 'primary') == has(self.baseline)",
+            "has(self.mde) == has(self.baseline) && (!has(self.mde) || self.role == 'primary')",
             "the primary metric needs mde and baseline, from which its size is planned; no other metric has them",
         ),
         Rule(
-            "has(self.variance) == (self.role == 'primary' && has(self.kind) && self.kind != 'proportion')",
+            "has(self.variance) == (has(self.mde) && has(self.kind) && self.kind != 'proportion')",
             "a primary mean or ratio needs the variance of a unit, from which its size is planned; no other has one",
         ),
         Rule(
@@ -180,7 +181,7 @@ class Analysis(ApiModel):
     max_hold: Duration = Field(
         default="1h",
         description="How long a guardrail or the primary metric may have no data. Meanwhile the phase is Holding and "
-        "the weights stay; then an ABTest is paused, and any other type rolled back.",
+        "the weights stay; then an ABTest or a Bandit is paused, and any other type rolled back.",
     )
     method: Literal["sequential", "groupSequential", "fixed"] = Field(
         default="sequential",
@@ -190,20 +191,21 @@ class Analysis(ApiModel):
     alpha: float = Field(
         default=0.05,
         description="Of the primary metric two-sided, of all guardrails over outcomes together one-sided: how often a "
-        "difference may be found where there is none.",
+        "difference may be found where there is none. A Bandit ends when an arm is the best with a chance of "
+        "1 - alpha.",
         json_schema_extra=validations(
             Rule("self > 0.0 && self < 0.5", "alpha is expected above 0 and below 0.5, such as 0.05")
         ),
     )
     power: float = Field(
         default=0.8,
-        description="With which probability a difference of mde is found.",
+        description="With which probability a difference of mde is found, for the plan of an ABTest.",
         json_schema_extra=validations(Rule("self > 0.0 && self < 1.0", "power is expected between 0 and 1")),
     )
     min_units: Annotated[int, Field(ge=2, le=1_000_000_000)] = Field(
         default=100,
-        description="Units of each arm before anything is decided by outcomes; of a comparison, rows that both "
-        "answered.",
+        description="Units of each arm before anything is decided by outcomes, and before a Bandit is reweighted; of a "
+        "comparison, rows that both answered.",
     )
     min_runtime: Duration = Field(
         default="7d", description="How long the primary metric is not decided yet, since days of a week differ."
@@ -280,6 +282,9 @@ class ArmStatus(StatusModel):
         json_schema_extra=ATOMIC_LIST,
     )
     p: float | None = Field(default=None, description="p-value, by Holm over the challengers.")
+    p_best: float | None = Field(
+        default=None, description="Of a Bandit: the chance that it is the best arm; absent where nothing says."
+    )
     lift: str | None = Field(default=None, description="The difference relative to the control, such as +3.1%.")
 
 

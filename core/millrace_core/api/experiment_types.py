@@ -37,6 +37,10 @@ EXPERIMENT_TYPES: Final = (
                 "has(self.steps) || self.arms.all(a, a.control || has(a.weight))",
                 "each challenger of an ABTest without steps needs a weight",
             ),
+            Rule(
+                "!has(self.metrics) || self.metrics.all(m, m.role != 'primary' || has(m.mde))",
+                "the primary metric of an ABTest needs mde and baseline, from which its size is planned",
+            ),
         ),
     ),
     TypeSchema(
@@ -83,6 +87,34 @@ EXPERIMENT_TYPES: Final = (
                 "!has(self.metrics) || self.metrics.all(m, !has(m.source.outcome))",
                 "nobody gets the answers of a Shadow, so it has no primary metric and no outcomes: its metrics are "
                 "queries of Prometheus, and comparisons",
+            ),
+        ),
+    ),
+    TypeSchema(
+        "Bandit",
+        "gives each arm traffic by its chance of being the best one by the primary metric, again and again, and "
+        "promotes an arm that is almost surely the best",
+        (
+            Rule(
+                "self.arms.all(a, !has(a.weight)) && !has(self.steps)",
+                "a Bandit has no weights and no steps: its arms begin alike, and what units do says how it goes on",
+            ),
+            Rule(
+                "has(self.metrics) && self.metrics.exists(m, m.role == 'primary')",
+                "a Bandit needs a primary metric, by which its arms get their traffic",
+            ),
+            Rule(
+                "!has(self.metrics) || self.metrics.all(m, !has(m.mde))",
+                "no size is planned for a Bandit, so its primary metric has no mde, baseline and variance",
+            ),
+            Rule(
+                "!has(self.analysis) || self.analysis.method == 'sequential'",
+                "spec.analysis.method is of an ABTest; a Bandit is not tested, but weighed",
+            ),
+            Rule(
+                "!has(self.bandit) || double(self.arms.size()) * self.bandit.floor <= 1.0",
+                "spec.bandit.floor for each of spec.arms is more than all traffic; give at most 1 divided by their "
+                "number",
             ),
         ),
     ),

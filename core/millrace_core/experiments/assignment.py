@@ -4,6 +4,10 @@ A unit's bucket is the first 8 bytes of BLAKE2b of ``salt:unit`` (UTF-8), a big-
 a range is held out. The buckets below it are divided into one slot for each challenger, for good; an arm has the first
 buckets of its slot, as many as its weight says, and all others are the control's. So a weight that grows adds units,
 and one that falls gives the last ones back; no unit goes from one challenger to another.
+
+Of a bandit the weights go to and fro, and there are no slots: the challengers' buckets follow one another as the
+weights say now. That is the arm of a unit that is new; one that was given an arm before keeps it, which is not this
+module's.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 BUCKETS: Final = 10_000
@@ -67,8 +72,9 @@ class Assignment:
     Args:
         salt: that is mixed with units, so that two experiments are independent.
         control: the arm of all that no challenger has.
-        slots: by challenger.
-        weights: percent by arm; an arm whose weight is more than its slot holds has its slot.
+        slots: by challenger; empty: they follow the weights.
+        weights: percent by arm; an arm whose weight is more than its slot holds has its slot. Without slots their order
+            is that of the buckets.
         holdout: percent of units that are held out.
     """
 
@@ -85,7 +91,20 @@ class Assignment:
             (slot.start, slot.start + min(slot.size, self.weights.get(arm, 0) * room // 100), arm)
             for arm, slot in self.slots.items()
         )
-        object.__setattr__(self, "_ranges", ranges)
+        object.__setattr__(self, "_ranges", ranges or self._by_weights(room))
+
+    def _by_weights(self, room: int) -> tuple[tuple[int, int, str], ...]:
+        challengers = [arm for arm in self.weights if arm != self.control]
+        ends = [*accumulate((self.weights[arm] for arm in challengers), initial=0)]
+        return tuple(
+            (start * room // 100, end * room // 100, arm)
+            for start, end, arm in zip(ends, ends[1:], challengers, strict=False)
+        )
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a unit keeps the arm that it was given first, whatever the weights are now."""
+        return not self.slots
 
     @property
     def held_out_from(self) -> int:

@@ -219,7 +219,8 @@ def _published(document: _Document) -> PublishedExperiment:
     if status.assignment is not None:
         frozen = status.assignment
         slots = {slot.arm: Slot(slot.start, slot.size) for slot in frozen.slots}
-        assignment = Assignment(frozen.salt, control, slots, status.weights, frozen.holdout)
+        weights = {arm.name: status.weights.get(arm.name, 0) for arm in spec.arms}
+        assignment = Assignment(frozen.salt, control, slots, weights, frozen.holdout)
     return PublishedExperiment(
         metadata.namespace,
         metadata.name,

@@ -1,7 +1,7 @@
 """Thompson sampling: weights of arms by the probability that each is the best.
 
 Sources: W. R. Thompson, Biometrika 25 (1933); D. Russo et al., "A Tutorial on Thompson Sampling" (2018), 3 for Beta and
-Bernoulli, 6.3 for decay; for the Gaussian the marginal posterior of a mean with an
+Bernoulli, 6.3 for a past that weighs less and less; for the Gaussian the marginal posterior of a mean with an
 unknown variance (A. Gelman et al., "Bayesian Data Analysis", 3rd ed., 3.2), Student's t.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from millrace_core.base.errors import RejectError
 from millrace_core.stats import arguments
 from millrace_core.stats.arguments import Floats
 from millrace_core.stats.results import Inconclusive
-from millrace_core.stats.sums import Counts, Moments
 
 DRAWS: Final = 10_000
 LEAST_UNITS: Final = 100
@@ -32,81 +32,87 @@ class Posterior(Protocol):
     def units(self) -> int:
         """Units so far, whatever they still weigh."""
 
-    def decay(self, factor: float) -> None:
-        """Lets all that came so far weigh less, once per period."""
-
     def draw(self, random: np.random.Generator, count: int) -> Floats:
         """So many values that the metric may have."""
 
 
+@dataclass(frozen=True)
 class BetaBernoulli:
-    """A share, with a uniform prior."""
+    """A share, with a uniform prior.
 
-    def __init__(self) -> None:
-        self.units = 0
-        self._successes = 0.0
-        self._failures = 0.0
+    Attributes:
+        units: so far.
+        successes, failures: of them, as they weigh; they need not be whole.
+    """
 
-    def update(self, counts: Counts) -> None:
-        """Adds the units of a period."""
-        self.units += counts.n
-        self._successes += counts.successes
-        self._failures += counts.n - counts.successes
-
-    def get(self) -> tuple[float, float]:
-        """Both parameters of the Beta distribution."""
-        return 1 + self._successes, 1 + self._failures
-
-    def decay(self, factor: float) -> None:
-        """Multiplies what came so far; 1 keeps it whole."""
-        factor = _decay(factor)
-        self._successes, self._failures = self._successes * factor, self._failures * factor
+    units: int
+    successes: float
+    failures: float
 
     def draw(self, random: np.random.Generator, count: int) -> Floats:
         """Shares."""
-        return random.beta(*self.get(), count)
+        return random.beta(1 + self.successes, 1 + self.failures, count)
 
 
+@dataclass(frozen=True)
 class Gaussian:
-    """A mean, with a flat prior of mean and logarithm of the variance."""
+    """A mean, with a flat prior of mean and logarithm of the variance: Student's t.
 
-    def __init__(self) -> None:
-        self.units = 0
-        # In units of what weighs whole.
-        self._n = self._mean = self._squares = 0.0
+    Attributes:
+        units: so far.
+        mean, error: of them, as they weigh.
+        freedom: degrees of freedom of the error.
+    """
 
-    def update(self, moments: Moments) -> None:
-        """Adds the units of a period."""
-        if moments.n == 0:
-            return
-        mean, n = float(moments.mean), self._n + moments.n
-        spread = float(moments.variance * (moments.n - 1)) if moments.n > 1 else 0.0
-        away = mean - self._mean
-        # T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances".
-        self._squares += spread + away * away * self._n * moments.n / n
-        self._mean += away * moments.n / n
-        self._n = n
-        self.units += moments.n
-
-    def get(self) -> tuple[float, float, float]:
-        """Mean, standard error and degrees of freedom of Student's t; an infinite error below two units."""
-        if self._n <= 1:
-            return self._mean, math.inf, 1.0
-        return self._mean, math.sqrt(self._squares / (self._n - 1) / self._n), self._n - 1
-
-    def decay(self, factor: float) -> None:
-        """Multiplies what came so far; 1 keeps it whole."""
-        factor = _decay(factor)
-        self._n, self._squares = self._n * factor, self._squares * factor
+    units: int
+    mean: float
+    error: float
+    freedom: float
 
     def draw(self, random: np.random.Generator, count: int) -> Floats:
         """Means."""
-        mean, error, freedom = self.get()
-        return mean + error * random.standard_t(freedom, count)
+        return self.mean + self.error * random.standard_t(self.freedom, count)
+
+
+class OverPeriods(NamedTuple):
+    """A metric of one arm over several periods.
+
+    Attributes:
+        value: the mean of the periods' values, as they weigh.
+        n: of units that were sampled evenly, so many would say it as surely.
+    """
+
+    value: float
+    n: float
+
+
+def over_periods(values: Sequence[float], units: Sequence[int], shares: Sequence[float]) -> OverPeriods:
+    """Σ wₑ vₑ, and Kish's effective number of units, 1 / Σ (wₑ² / nₑ).
+
+    The shares are the same for all arms. So an arm that had most of the traffic on bad days is not taken for a bad arm,
+    as it would be if the units of all days were pooled (Simpson's paradox).
+
+    Source: post-stratification, W. G. Cochran, "Sampling Techniques", 3rd ed., 5A.9; L. Kish, "Survey Sampling"
+    (1965), 11.7.
+
+    Args:
+        values: of the arm, by period.
+        units: of the arm, above 0, by period.
+        shares: how much a period weighs; they need not sum to 1.
+    """
+    parts = arguments.weights(shares, "shares")
+    parts = parts / parts.sum()
+    spread = math.fsum(share * share / n for share, n in zip(parts, units, strict=True))
+    return OverPeriods(math.fsum(share * value for share, value in zip(parts, values, strict=True)), 1 / spread)
 
 
 def probability_best(
-    arms: Mapping[str, Posterior], seed: int | Sequence[int], *, increase: bool = True, draws: int = DRAWS
+    arms: Mapping[str, Posterior],
+    seed: int | Sequence[int],
+    *,
+    increase: bool = True,
+    draws: int = DRAWS,
+    least: int = LEAST_UNITS,
 ) -> dict[str, float] | Inconclusive:
     """P(best) by arm, of seeded draws: the same arms and seed give the same answer. Ties are shared.
 
@@ -115,13 +121,14 @@ def probability_best(
         seed: such as the hash of the object's UID, and the number of the period.
         increase: whether more is better.
         draws: of each arm.
+        least: units that each arm needs.
     """
     if len(arms) < 2:  # noqa: PLR2004 a comparison
         raise RejectError(f"two arms or more are expected, {len(arms)} came", field="arms")
     for name, arm in arms.items():
-        if arm.units < LEAST_UNITS:
+        if arm.units < least:
             return Inconclusive(
-                "TooFewUnits", f"the arm {name} has {arm.units} units; a bandit needs {LEAST_UNITS} each"
+                "TooFewUnits", f"{name} has {arm.units:,} units; {least:,} are needed before any reweighting"
             )
     random = np.random.default_rng(seed)
     values = np.stack([arm.draw(random, draws) for arm in arms.values()])
@@ -164,9 +171,3 @@ def stepped(current: Mapping[str, float], wanted: Mapping[str, float], most: flo
     largest = max(abs(wanted[arm] - current[arm]) for arm in current)
     share = min(1.0, arguments.positive(most, "bandit.step") / largest) if largest else 1.0
     return {arm: (1 - share) * current[arm] + share * wanted[arm] for arm in current}
-
-
-def _decay(factor: float) -> float:
-    if not 0 < arguments.finite(factor, "bandit.decay") <= 1:
-        raise RejectError(f"a factor above 0 and up to 1 is expected, {factor:g} came", field="bandit.decay")
-    return factor

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from millrace_core.api import command as commands
 from millrace_core.api import conditions
 from millrace_core.api.command import unhandled
-from millrace_core.api.experiment import FinalDecision
+from millrace_core.api.experiment_history import FinalDecision
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_operators.experiment import verdict as verdicts

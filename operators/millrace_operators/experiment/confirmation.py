@@ -2,9 +2,10 @@
 
 Epochs: stretches of time in which everything that could move a result but the arms themselves is the same.
 
-One begins when the route holds other weights, when the ramp still ahead is changed, and when an arm serves from another
-revision: results are compared within epochs, so that the change is not taken for an effect. A new revision of an arm is
-not held back until the end, because it may be the mend that a person is waiting for.
+One begins when the route holds other weights, when the ramp still ahead is changed, when an arm serves from another
+revision, and with each reweighting of a Bandit, whose past weighs less with each: results are compared within epochs,
+so that the change is not taken for an effect. A new revision of an arm is not held back until the end, because it may
+be the mend that a person is waiting for.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from millrace_core.api.experiment import TERMINAL, Epoch, ExperimentStatus, Weights
+from millrace_core.api.experiment import TERMINAL, ExperimentStatus, Weights
+from millrace_core.api.experiment_history import Epoch
 from millrace_operators.experiment.decision import Decision
 from millrace_operators.experiment.observation import ROUTED, SPLITTING, Observation
 from millrace_operators.routing.state import RouteChanges
 
 WEIGHTS_CHANGED: Final = "WeightsChanged"
+REWEIGHTED: Final = "Reweighted"
 STEPS_CHANGED: Final = "StepsChanged"
 REVISION_CHANGED: Final = "RevisionChanged"
 
@@ -66,7 +69,9 @@ def _with_epochs(
 def _of_the_route(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
     last = status.epochs[-1] if status.epochs else None
     weights, revisions = (status.weights or Weights()).applied or {}, _revisions(observation, last)
-    if last is None or last.weights != weights:
+    if last is not None and status.bandit is not None and last.start < status.bandit.reweighted_at:
+        reason = REWEIGHTED
+    elif last is None or last.weights != weights:
         reason = WEIGHTS_CHANGED
     elif status.phase in SPLITTING and last.revisions != revisions:
         reason = REVISION_CHANGED

@@ -13,7 +13,7 @@ from millrace_operators.experiment.guardrails import guardrails
 from millrace_operators.experiment.looks import NO_DATA, no_data_since
 from millrace_operators.experiment.observation import LIVE, Observation
 from millrace_operators.experiment.outcomes import BEYOND
-from millrace_operators.experiment.primary import NO_DIFFERENCE, SAMPLE_RATIO, judgement
+from millrace_operators.experiment.primary import NO_DIFFERENCE, SAMPLE_RATIO, is_judged, judgement
 from millrace_operators.experiment.size import runtimes
 
 HEALTHY: Final = "healthy"
@@ -94,14 +94,14 @@ def checks(observation: Observation) -> list[ConditionDict]:
     """MetricsAvailable, SampleRatioOK and GuardrailsOK; none of an experiment without metrics."""
     if not observation.spec.metrics:
         return []
-    planned = observation.status.plan is not None
+    judged = is_judged(observation)
     if observation.status.analysis is None:
         message = "the metrics have not been looked at yet"
-        kinds = [conditions.METRICS_AVAILABLE, *([conditions.SAMPLE_RATIO_OK] if planned else ())]
+        kinds = [conditions.METRICS_AVAILABLE, *([conditions.SAMPLE_RATIO_OK] if judged else ())]
         return [condition(kind, None, "NotLookedYet", message) for kind in (*kinds, conditions.GUARDRAILS_OK)]
     return [
         _available(observation),
-        *([_sample_ratio(observation)] if planned else ()),
+        *([_sample_ratio(observation)] if judged else ()),
         _guardrails(observation),
     ]
 

@@ -60,7 +60,8 @@ def look_times(observation: Observation) -> list[datetime]:
     given_up = blind + max_hold(observation) if blind is not None else None
     # One that is due and has no answers yet: what it asks for was not known when facts were gathered.
     due = observation.now + _SOON if due is not None and due <= observation.now else due
-    times = [due, given_up, *(decided_between(observation) or ())]
+    # At the least runtime nothing is decided: the next look does it.
+    times = [due, given_up, *(decided_between(observation) or ())[1:]]
     return [time for time in times if time is not None]
 
 

@@ -15,8 +15,10 @@ from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.api.experiment_metrics import ArmStatus, Judgement, Measurement, Metric, PastLook, PlanStatus
 from millrace_core.base.lazy_import import lazy_import
 from millrace_core.experiments.sums import ExperimentSums
+from millrace_operators.experiment.learning import learnt
 from millrace_operators.experiment.observation import Observation
 from millrace_operators.experiment.size import analysis_of
+from millrace_operators.experiment.types import type_of
 
 if TYPE_CHECKING:
     from millrace_core.experiments import judging, metric, observed
@@ -70,6 +72,10 @@ def look_at_outcomes(observation: Observation, answer: ExperimentSums, arms: Seq
     found = OutcomeLook()
     for each in observation.spec.metrics or ():
         if each.kind is None:
+            continue
+        if each.role == "primary" and type_of(observation.spec.type).reweights:
+            judgement, shown = learnt(observation, each, answer)
+            found = OutcomeLook(found.measurements, found.past, judgement, shown)
             continue
         epochs = observed.epochs_of(answer, each.name, each.kind, _weights(observation.status))
         if each.role == "primary" and observation.status.plan is not None:

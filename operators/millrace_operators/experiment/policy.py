@@ -27,6 +27,7 @@ from millrace_operators.experiment.observation import (
     Observation,
 )
 from millrace_operators.experiment.primary import out_of_time, primary_decided, split_differs
+from millrace_operators.experiment.reweighting import reweighting_due
 from millrace_operators.experiment.schedule import next_step_at
 from millrace_operators.experiment.size import plan_of
 from millrace_operators.experiment.types import type_of
@@ -228,6 +229,7 @@ POLICY: Final[tuple[Callable[[Observation], Verdict | None], ...]] = (
     started,
     step_waits_for_look,
     step_due,
+    reweighting_due,
     going_on,
 )
 

@@ -8,6 +8,7 @@ from typing import Final
 from millrace_core.api.experiment_metrics import Judgement
 from millrace_operators.experiment.observation import RUNNING, Observation
 from millrace_operators.experiment.size import analysis_of, runtimes
+from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.verdict import INCONCLUSIVE, ROLLBACK, Verdict, pause, roll_back, won
 
 SAMPLE_RATIO: Final = "SampleRatioMismatch"
@@ -48,13 +49,18 @@ def primary_decided(observation: Observation) -> Verdict | None:
 def judgement(observation: Observation) -> Judgement | None:
     """What the last look said of the primary metric."""
     analysis = observation.status.analysis
-    return analysis.primary if analysis and observation.status.plan else None
+    return analysis.primary if analysis and is_judged(observation) else None
+
+
+def is_judged(observation: Observation) -> bool:
+    """Whether the primary metric decides: of an ABTest once its size is planned, of a Bandit always."""
+    return observation.status.plan is not None or type_of(observation.spec.type).reweights
 
 
 def decided_between(observation: Observation) -> tuple[datetime, datetime] | None:
     """The least and the greatest runtime, as times; None where nothing is decided by a primary metric."""
     started = observation.status.started_at
-    if observation.status.plan is None or started is None or observation.phase != RUNNING:
+    if not is_judged(observation) or started is None or observation.phase != RUNNING:
         return None
     least, most = runtimes(observation)
     return started + least, started + most

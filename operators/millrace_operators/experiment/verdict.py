@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from millrace_core.api.experiment import FinalDecision
+from millrace_core.api.experiment_history import FinalDecision
 from millrace_operators.experiment.observation import PAUSED, PROMOTING, ROLLING_BACK, Observation
 
 PROMOTE: Final = "Promote"

@@ -28,7 +28,8 @@ def desired_weights(observation: Observation, status: ExperimentStatus) -> dict[
     frozen = observation.control.name not in observation.ready or bool(observation.unknown)
     if frozen and status.weights is not None and status.weights.desired:
         return status.weights.desired
-    nominal = weights_at(observation.spec, status.steps, status.step_index or 0)
+    nominal = type_of(observation.spec.type).own_weights(observation.spec, status)
+    nominal = nominal or weights_at(observation.spec, status.steps, status.step_index or 0)
     return without_unready(nominal, observation.control.name, observation.ready)
 
 

@@ -85,11 +85,17 @@ def _intent(decision: Decision) -> list[Write]:
         return [guard]
     told = [*_edited_ramp(decision), *_new_revisions(decision)]
     reported = ("phase", "step_index", "handled_command")
-    if any(getattr(status, name) != getattr(before, name) for name in reported):
+    moved = status.bandit if _weighed(status) != _weighed(before) else None
+    if moved or any(getattr(status, name) != getattr(before, name) for name in reported):
         kind = "Warning" if verdict.warning else "Normal"
         identity = [status.phase, status.step_index, status.handled_command, status.started_at, status.paused_at]
+        identity += [moved.number] if moved else []
         told.append(Emit(document, kind, verdict.reason, verdict.message, identity))
     return [guard, WriteStatus(document, _intended(document, status), events=tuple(told))]
+
+
+def _weighed(status: ExperimentStatus) -> dict[str, int] | None:
+    return status.bandit.weights if status.bandit else None
 
 
 def _intended(document: Object, status: ExperimentStatus) -> dict[str, Any]:

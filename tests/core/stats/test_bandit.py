@@ -11,25 +11,15 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
 from millrace_core.stats import bandit
-from millrace_core.stats.bandit import BetaBernoulli, Gaussian
+from millrace_core.stats.bandit import BetaBernoulli, Gaussian, over_periods
 from millrace_core.stats.proportion import probability_better
 from millrace_core.stats.results import Inconclusive
-from millrace_core.stats.sums import Counts, RunningMoments
+from millrace_core.stats.sums import Counts
 from tests.examples import examples
 
 
 def beta(n: int, successes: int) -> BetaBernoulli:
-    arm = BetaBernoulli()
-    arm.update(Counts(n, successes))
-    return arm
-
-
-def gaussian(values: object) -> Gaussian:
-    running = RunningMoments()
-    running.update(values)
-    arm = Gaussian()
-    arm.update(running.get())
-    return arm
+    return BetaBernoulli(n, successes, n - successes)
 
 
 def test_the_chance_of_the_best_of_two_is_the_exact_one() -> None:
@@ -51,34 +41,18 @@ def test_the_same_seed_draws_the_same_and_less_may_be_better() -> None:
 def test_an_arm_with_few_units_is_waited_for() -> None:
     found = bandit.probability_best({"a": beta(1000, 1), "b": beta(99, 1)}, 1)
     assert isinstance(found, Inconclusive)
-    assert "the arm b has 99 units" in found.message
+    assert "b has 99 units" in found.message
 
 
-def test_the_posterior_of_a_mean_is_that_of_all_periods_together() -> None:
-    values = np.random.default_rng(9).normal(3, 2, 500)
-    parts = gaussian(values[:100])
-    running = RunningMoments()
-    running.update(values[100:])
-    parts.update(running.get())
-    assert parts.get() == pytest.approx(gaussian(values).get())
-    mean, error, freedom = parts.get()
-    assert (mean, error, freedom) == pytest.approx((values.mean(), values.std(ddof=1) / math.sqrt(500), 499))
-    drawn = parts.draw(np.random.default_rng(1), 20_000)
-    assert (drawn.mean(), drawn.std()) == pytest.approx((mean, error), rel=0.03)
+def test_what_is_believed_of_a_mean_is_students_t() -> None:
+    drawn = Gaussian(500, 3.0, 0.1, 499).draw(np.random.default_rng(1), 20_000)
+    assert (drawn.mean(), drawn.std()) == pytest.approx((3.0, 0.1), rel=0.03)
 
 
-def test_decay_forgets_the_weight_of_the_past_and_not_what_it_said() -> None:
-    share, mean = beta(1000, 200), gaussian(np.arange(100.0))
-    before = mean.get()
-    share.decay(0.5)
-    mean.decay(0.5)
-    assert share.get() == (101, 401)
-    assert mean.get()[0] == before[0]
-    assert mean.get()[1] == pytest.approx(before[1] * math.sqrt(2), rel=0.02)
-    assert share.units == 1000
-    with pytest.raises(RejectError) as refused:
-        share.decay(1.5)
-    assert refused.value.field == "bandit.decay"
+def test_periods_weigh_alike_in_every_arm_and_an_uneven_sample_says_less() -> None:
+    assert over_periods([0.1, 0.3], [50, 50], [1, 1]) == pytest.approx((0.2, 100))
+    assert over_periods([0.1, 0.3], [90, 10], [1, 1]) == pytest.approx((0.2, 36)), "not 0.12 of 100"
+    assert over_periods([0.1, 0.3], [50, 50], [0, 1]) == pytest.approx((0.3, 50)), "forgotten"
 
 
 SIMPLEX = (

@@ -103,7 +103,11 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def gateway(shared: StartService, registry: RunningService, store: Store, evidence: Path) -> RunningService:
-    return shared(
+    return a_gateway(shared, registry, store, evidence, evidence / "log")
+
+
+def a_gateway(start: StartService, registry: RunningService, store: Store, evidence: Path, log: Path) -> RunningService:
+    return start(
         "-m",
         "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
@@ -112,7 +116,7 @@ def gateway(shared: StartService, registry: RunningService, store: Store, eviden
         MILLRACE_PROJECT="rides",
         MILLRACE_REFRESH_SECONDS="0.1",
         MILLRACE_STORE_TIMEOUT_SECONDS="0.5",
-        MILLRACE_EVIDENCE_LOG=str(evidence / "log"),
+        MILLRACE_EVIDENCE_LOG=str(log),
         MILLRACE_LAKE_URI=(evidence / "lake").as_uri(),
     )
 

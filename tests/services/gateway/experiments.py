@@ -51,6 +51,22 @@ def experiment(name: str = "ab", *, weight: int = 50, phase: str = "Running", ho
     }
 
 
+def bandit(name: str, *, epoch: int = 0, **weights: int) -> dict[str, Any]:
+    """One whose weights are now these; ``champion`` is the control."""
+    made = experiment(name)
+    made["spec"] |= {
+        "type": "Bandit",
+        "arms": [{"name": arm, "deployment": arm, "control": arm == "champion"} for arm in weights],
+    }
+    made["metadata"]["generation"] = epoch + 1
+    made["status"] |= {
+        "weights": {"desired": weights, "applied": weights},
+        "epochs": [{"number": epoch, "start": "2026-01-01T00:00:00Z", "weights": weights}],
+        "assignment": {"salt": "salt", "holdout": 0, "slots": []},
+    }
+    return made
+
+
 def moment(seconds: float = 0.0) -> str:
     """So many seconds from now."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()

@@ -6,21 +6,26 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from millrace_core.experiments.assignment import bucket
-from tests.running_service import RunningService
-from tests.services.gateway.conftest import Publish, Store
-from tests.services.gateway.experiments import expected, experiment, moment, outcome
+from tests.running_service import RunningService, StartService
+from tests.services.gateway.conftest import Publish, Store, a_gateway
+from tests.services.gateway.experiments import bandit, expected, experiment, moment, outcome
 
 Post = Callable[..., httpx.Response]
 
 
 @pytest.fixture
 def post(gateway: RunningService) -> Post:
+    return posting(gateway)
+
+
+def posting(gateway: RunningService) -> Post:
     def send(path: str, body: Any, **headers: str) -> httpx.Response:
         until = time.monotonic() + 60
         while True:
@@ -250,3 +255,46 @@ def test_a_unit_that_gets_another_arm_once_weights_change_is_told_as_a_crossover
         time.sleep(0.1)
     assert found["exposures"]["0"] == Counter(before.values())
     assert crossed
+
+
+def test_units_of_a_bandit_keep_their_arm_while_its_weights_move_and_new_ones_follow_them(
+    publish: Publish,
+    post: Post,
+    gateway: RunningService,
+    start: StartService,
+    registry: RunningService,
+    store: Store,
+    evidence: Path,
+    tmp_path: Path,
+) -> None:
+    units = [f"user-{number}" for number in range(1000)]
+    publish(bandit("ab-bandit", champion=80, v2=10, v3=10))
+    early = arms_of(post, "ab-bandit", units[:500])
+    assert Counter(early.values()).most_common(1)[0][0] == "champion"
+    until = time.monotonic() + 60
+    while sums_of(gateway, "ab-bandit")["exposures"].get("0") != Counter(early.values()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    publish(bandit("ab-bandit", champion=10, v2=10, v3=80, epoch=1))
+    for each in (post, posting(a_gateway(start, registry, store, evidence, tmp_path / "log"))):
+        late = arms_of(each, "ab-bandit", units)
+        assert {unit: late[unit] for unit in units[:500]} == early
+        new = Counter(late[unit] for unit in units[500:])
+        assert new["v3"] > 350
+        assert min(new["champion"], new["v2"]) > 0
+    found = sums_of(gateway, "ab-bandit")
+    assert (found["exposures"]["0"], found["crossovers"]) == (Counter(early.values()), 0)
+
+
+def test_a_bandits_new_units_follow_its_weights_while_the_store_is_away(
+    publish: Publish, post: Post, store: Store
+) -> None:
+    publish(bandit("ab-alone", champion=10, v2=10, v3=80))
+    known = arms_of(post, "ab-alone", ["user-1"])
+    store.stop()
+    try:
+        arms = arms_of(post, "ab-alone", [f"user-{number}" for number in range(500)])
+    finally:
+        store.start()
+    assert arms["user-1"] == known["user-1"]
+    assert Counter(arms.values())["v3"] > 350

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from millrace_operators.experiment.types.ab_test import ABTest
+from millrace_operators.experiment.types.bandit import Bandit
 from millrace_operators.experiment.types.base import ExperimentType
 from millrace_operators.experiment.types.blue_green import BlueGreen
 from millrace_operators.experiment.types.canary import Canary
@@ -19,6 +20,7 @@ TYPES: Final[dict[str, ExperimentType]] = {
     "Canary": Canary(),
     "BlueGreen": BlueGreen(),
     "Shadow": Shadow(),
+    "Bandit": Bandit(),
 }
 
 # Of a name that this release does not know: it holds what it has.

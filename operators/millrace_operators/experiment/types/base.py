@@ -28,12 +28,14 @@ class ExperimentType:
         asks_before_steps: where ``spec.onSuccess`` is Pause, whether a person is waited for before each further step
             of the ramp; else after the last.
         mirrors: whether the control answers everything and the weights of steps say how much of it is copied.
+        reweights: whether its weights follow the primary metric.
     """
 
     verdicts: ClassVar[tuple[OfType, ...]] = ()
     rolls_back_without_data: ClassVar[bool] = False
     asks_before_steps: ClassVar[bool] = False
     mirrors: ClassVar[bool] = False
+    reweights: ClassVar[bool] = False
 
     def facts(self, experiment: Experiment) -> Sequence[FactRequest[Any]]:  # noqa: ARG002 for subclasses
         """What its verdicts have to know beside the cluster; they find it in ``observation.facts``."""
@@ -58,6 +60,10 @@ class ExperimentType:
         if self.asks_before_steps:
             return promote(arm, "RampCompleted", message)
         return won(observation, arm, "RampCompleted", message)
+
+    def own_weights(self, spec: ExperimentSpec, status: ExperimentStatus) -> dict[str, int] | None:  # noqa: ARG002
+        """Percent by arm while traffic is split; None: as the arms and the steps say."""
+        return None
 
     def copied(self, spec: ExperimentSpec, status: ExperimentStatus) -> dict[str, int]:  # noqa: ARG002 for subclasses
         """Percent of the requests that are copied, by arm."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
-from millrace_core.base.errors import NotFoundError, RejectError, TooLargeError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, TooLargeError
 from millrace_core.base.shown import shown
 from millrace_core.evidence.outcome import Exposure
 from millrace_core.experiments.assignment import bucket
@@ -16,7 +17,10 @@ from millrace_core.experiments.outcome_request import checked_unit, text
 from millrace_core.experiments.published import PublishedExperiment
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.experiments.group_commit import GroupCommit
+from millrace_services.gateway.experiments.store import SumsStore
 from millrace_services.web.hot import Answer, Call
+
+logger = logging.getLogger(__name__)
 
 MOST: Final = 10_000
 # Units that are known to be exposed, so that they are not logged each time.
@@ -53,7 +57,12 @@ class Remembered:
 class Assigning:
     """Answers ``POST /assign``.
 
+    Where weights go to and fro, a unit keeps the arm that it was given first: it is known here, or else by the store.
+    While the store does not answer, a unit that only it knows is given an arm as if it were new. If that is another
+    one, it is a crossover, which counts in its first arm.
+
     Args:
+        store: that knows which units other gateways have exposed.
         exposures: where they are logged.
         counts: of units, by reason.
         now: the present moment in microseconds.
@@ -62,6 +71,7 @@ class Assigning:
 
     definitions: Definitions
     namespace: str
+    store: SumsStore
     exposures: GroupCommit[Exposure]
     counts: MutableMapping[str, int]
     now: Callable[[], int]
@@ -75,7 +85,8 @@ class Assigning:
             raise RejectError(f"the body is not JSON: {error}") from error
         experiment, units, single = await self._read(document)
         overridden = overridden_by(experiment, call)
-        found, exposed = self._assign(experiment, units, overridden)
+        kept = await self.kept(experiment, units)
+        found, exposed = self._assign(experiment, units, overridden, kept)
         if exposed:
             await self.exposures.add(exposed)
             for each in exposed:
@@ -107,8 +118,21 @@ class Assigning:
             experiment = self.definitions.experiments.get(reference, self.namespace)
         return experiment, units, single
 
+    async def kept(self, experiment: PublishedExperiment, units: Sequence[str]) -> Mapping[str, str]:
+        """The arms that units were given first, where they keep them."""
+        if experiment.assignment is None or not experiment.assignment.keeps or not experiment.assigns:
+            return {}
+        known = {unit: arm for unit in units if (arm := self.known.get((experiment.identity, unit))) is not None}
+        if len(known) == len(units):
+            return known
+        try:
+            return known | await self.store.arms(experiment, [unit for unit in units if unit not in known])
+        except MillraceError as error:
+            logger.warning("units are given arms as if they were new, as the store does not know them: %s", error)
+            return known
+
     def _assign(
-        self, experiment: PublishedExperiment, units: Sequence[str], overridden: str | None
+        self, experiment: PublishedExperiment, units: Sequence[str], overridden: str | None, kept: Mapping[str, str]
     ) -> tuple[list[Mapping[str, Any]], list[Exposure]]:
         found: list[Mapping[str, Any]] = []
         exposed: list[Exposure] = []
@@ -124,6 +148,7 @@ class Assigning:
                 at, holdout, reason = bucket(assignment.salt, unit), False, OVERRIDDEN
             else:
                 arm, at, holdout = assignment.of(unit)
+                arm = arm if holdout else kept.get(unit, arm)
                 reason = HELD_OUT if holdout else ASSIGNED
                 if not holdout and self.known.get((experiment.identity, unit)) != arm:
                     exposed.append(exposure_of(experiment, unit, arm, at, now))

@@ -116,6 +116,8 @@ class Checks:
         arm, at, holdout = assignment.of(unit)
         if holdout:
             return Verdict(HELD_OUT, arm)
+        if assignment.keeps:
+            arm = (await assigning.kept(experiment, [unit])).get(unit, arm)
         if assigning.known.get((experiment.identity, unit)) == arm:
             return Verdict(ASSIGNED, arm)
         key = experiment.identity, unit, arm

@@ -125,7 +125,7 @@ class ExperimentRoutes:
                 platform.node(),
             )
         project, recorder = self._settings.project, self._recorder
-        self._assigning = Assigning(definitions, project, recorder.exposures, self._assigned, self._now)
+        self._assigning = Assigning(definitions, project, store, recorder.exposures, self._assigned, self._now)
         self._checks.assigning = self._assigning
         self._outcomes = Outcomes(definitions, project, recorder.outcomes, self._came, self._now, self._tolerance)
         await recorder.run()

@@ -41,6 +41,19 @@ class SumsStore:
         for together in _slices(list(_slices(exposures, experiment_sums.MOST_AT_ONCE)), _TOGETHER):
             await asyncio.gather(*(self._tell(experiment, some, _NO_OUTCOMES, writer) for some in together))
 
+    async def arms(self, experiment: PublishedExperiment, units: Sequence[str]) -> dict[str, str]:
+        """The arms of those units that are known to be exposed."""
+        found: dict[str, str] = {}
+        key = experiment_sums.base_key(experiment.identity) + b"units"
+        for some in _slices(units, experiment_sums.MOST_AT_ONCE):
+            values = await self._store.execute(b"HMGET", key, [unit.encode() for unit in some])
+            found |= {
+                unit: value.split(b"\0", 1)[0].decode()
+                for unit, value in zip(some, values, strict=True)
+                if value is not None
+            }
+        return found
+
     async def count(self, experiment: PublishedExperiment, outcomes: Sequence[Outcome], writer: str) -> list[int]:
         """Tells outcomes of a log; what became of each."""
         answers: list[int] = []
