@@ -41,6 +41,14 @@ def _read_certificates_once(*, verify: Any = True, cert: Any = None, trust_env: 
     return _shared_context(trust_env, tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")))
 
 
+def _load_named_certificates(self: ssl.SSLContext, purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> None:
+    """So does a driver of a database with each connection; no test talks to a server that the machine's know."""
+    if os.environ.keys() & {"SSL_CERT_FILE", "SSL_CERT_DIR"}:
+        _load_default_certs(self, purpose)
+
+
+_load_default_certs = ssl.SSLContext.load_default_certs
+ssl.SSLContext.load_default_certs = _load_named_certificates  # type: ignore[method-assign]
 httpx._transports.default.create_ssl_context = _read_certificates_once
 gc.disable()  # until all tests are collected: hardly anything that this makes goes again
 
