@@ -31,7 +31,7 @@ class Limits:
         connections: at once; beyond them one that rests is closed for the new one, and where none does, probes alone
             are answered.
         connections_per_client: the same for one address, of IPv6 for its first 64 bits. Behind a proxy requests under
-            way, beyond which a client gets 503.
+            way, beyond which a client gets 429.
         proxies: addresses of proxies, which say for whom a request is (``X-Forwarded-For``).
     """
 

@@ -164,7 +164,7 @@ class GuardedProtocol(TimedProtocol):
             self._upgrade = True
             return
         if self.reserved and self.url not in self.guard.probes:
-            raise Refusal(503, "too many connections are open; close those that rest, or come again", retry_after=1)
+            raise Refusal(429, "too many connections are open; close those that rest, or come again", retry_after=1)
         if len(self.pipeline) >= PIPELINED:
             raise _Ignored
         if self._proxied is not None:

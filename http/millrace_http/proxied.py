@@ -33,7 +33,7 @@ class ProxiedRequests:
         whose = "" if target in guard.probes else client(headers, guard.limits.proxies)
         if whose and not guard.door.admit(whose):
             most = guard.limits.connections_per_client
-            raise Refusal(503, f"{most} requests of this client are under way; come again", retry_after=1)
+            raise Refusal(429, f"{most} requests of this client are under way; come again", retry_after=1)
         self._clients.append(whose)
 
     def answered(self) -> None:

@@ -15,9 +15,9 @@ REASONS: Final = {
     413: "TooLarge",
     414: "TooLarge",
     417: "Invalid",
+    429: "Overloaded",
     431: "TooLarge",
     501: "NotImplemented",
-    503: "Overloaded",
     505: "NotImplemented",
 }
 

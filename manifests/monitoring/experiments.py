@@ -65,7 +65,7 @@ EXPERIMENTS: Final = Dashboard(
                     {
                         "{{model}} {{arm}}": share(
                             "millrace_http_request_seconds_count",
-                            'code=~"5.."',
+                            'code=~"5..|424"',
                             _PREDICTIONS,
                             "model, arm",
                         )

@@ -24,7 +24,7 @@ SERVING: Final = Dashboard(
                 Panel(
                     "Errors of the server",
                     "percentunit",
-                    {_ARM: share("millrace_http_request_seconds_count", 'code=~"5.."', _PREDICTIONS, _BY_ARM)},
+                    {_ARM: share("millrace_http_request_seconds_count", 'code=~"5..|424"', _PREDICTIONS, _BY_ARM)},
                 ),
                 latency("Latency", "millrace_http_request_seconds", _PREDICTIONS, _BY_ARM, _ARM),
                 Panel(

@@ -310,7 +310,7 @@ async def test_behind_the_last_request_of_a_connection_nothing_is_read() -> None
 
 
 async def test_without_a_place_probes_alone_are_answered() -> None:
-    for target, status in ((b"/health/live", 200), (b"/", 503)):
+    for target, status in ((b"/health/live", 200), (b"/", 429)):
         one = Served()
         one.protocol.reserved = True
         await one.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -384,7 +384,7 @@ async def test_a_client_behind_a_proxy_is_told_to_come_again_and_a_lost_connecti
     one.go.clear()
     await one.send(request, request)
     await other.send(request)
-    assert (other.statuses, one.statuses) == ([503], [])
+    assert (other.statuses, one.statuses) == ([429], [])
     assert b"2 requests of this client are under way" in other.line.written
     assert b"retry-after: 1" in other.line.written.lower()
     one.protocol.connection_lost(None)

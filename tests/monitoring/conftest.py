@@ -67,7 +67,7 @@ def services(start_service: StartService, tmp_path_factory: pytest.TempPathFacto
         assert inference.process.poll() is None, inference.log()
         assert time.monotonic() < until, inference.log()
         time.sleep(0.02)
-    assert httpx.post(f"{inference.url}/predict", json={"entities": {"u": [1]}}).status_code == 503
+    assert httpx.post(f"{inference.url}/predict", json={"entities": {"u": [1]}}).status_code == 424
     return {
         name: families(process.url)
         for name, process in {"gateway": gateway, "registry": registry, "inference": inference}.items()

@@ -62,7 +62,8 @@ class Queue(ApiModel):
         description="Requests that may wait in a pod; one more is answered 429 with Retry-After.",
     )
     timeout: Duration = Field(
-        default="1s", description="How long a request may wait for its turn; then it is answered 504."
+        default="1s",
+        description="How long a request may wait for its turn; then it is answered 429 with Retry-After.",
     )
 
     rules: ClassVar = (Rule("self.timeout.matches('[1-9]')", "spec.inference.queue.timeout must be more than 0"),)

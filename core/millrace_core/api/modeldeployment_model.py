@@ -93,6 +93,6 @@ class ServingFeatures(ApiModel):
     )
     timeout: Duration = Field(
         default="500ms",
-        description="How long a read of features may take; then the request is answered 504, and 503 where the gateway "
+        description="How long a read of features may take; then the request is answered 424, as where the gateway "
         "cannot be reached, whatever onMissing says.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace_core.evidence.columns import PREDICTION, TIME, united
+from millrace_core.evidence.gathered import Gathered, gathered
 from millrace_core.evidence.record import Array, Origin, PredictionRecord
 from millrace_core.evidence.redaction import redacted
 
@@ -22,38 +23,21 @@ _PER_REQUEST: Final = ("id", "arm", "experiment", "unit", "shadow", "cached", "s
 _NOT_FINITE: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-def table(predictions: Sequence[PredictionRecord], origin: Origin) -> pa.Table:
-    """Rows of predictions, redacted. There has to be at least one.
+def table(predictions: Iterable[PredictionRecord], origin: Origin) -> pa.Table:
+    """Rows of predictions, redacted. There has to be at least one."""
+    return table_of(gathered(predictions), origin)
 
-    Predictions of one shape are converted at once; a column that predictions have in several types gets one that holds
-    them all (``columns.united_type``).
+
+def table_of(groups: Sequence[Gathered], origin: Origin) -> pa.Table:
+    """Rows of gathered predictions, redacted. There has to be at least one.
+
+    A column that they have in several types gets one that holds them all (``columns.united_type``).
     """
-    alike: dict[Any, list[PredictionRecord]] = {}
-    for each in predictions:
-        alike.setdefault(_shape(each), []).append(each)
-    return redacted(united([_alike(group, origin) for group in alike.values()]), origin.redact)
+    return redacted(united([_alike(group, origin) for group in groups]), origin.redact)
 
 
-def _shape(each: PredictionRecord) -> Any:
-    """The same of records that make one table without another look at each of them."""
-    rows = each.rows
-    key: list[Any] = [rows if rows == 1 else 0]
-    for tensors in (each.inputs, each.outputs):
-        for name, value in tensors.items():
-            shape = value.shape
-            if rows != 1:
-                shape = (None, *shape[1:]) if shape and shape[0] == rows else (rows, shape)
-            key += (name, value.dtype.char, shape)
-        key.append(None)
-    if each.entities or each.fields or each.features is not None:
-        features = tuple(each.features.values) if each.features is not None else None
-        key += (tuple(each.entities), tuple(each.fields), features)
-    return tuple(key)
-
-
-def _alike(group: Sequence[PredictionRecord], origin: Origin) -> pa.Table:
-    # Attribute by attribute, all records of it at once.
-    by_name: dict[str, tuple[Any, ...]] = dict(zip(PredictionRecord._fields, zip(*group, strict=True), strict=True))
+def _alike(group: Gathered, origin: Origin) -> pa.Table:
+    by_name = group.heads_by_name()
     counts = by_name["rows"]
     rows = sum(counts)
     micros = (np.fromiter(chain.from_iterable(by_name["seconds"]), np.float64).reshape(-1, 4) * 1e6).astype(np.int64)
@@ -67,28 +51,28 @@ def _alike(group: Sequence[PredictionRecord], origin: Origin) -> pa.Table:
     for name in ("service", "deployment", "version", "digest"):
         made[name] = pa.repeat(pa.scalar(getattr(origin, name), pa.string()), rows)
     columns = {name: made[name] for name in PREDICTION.names} | _brought(group)
-    for kind, given in (("input", by_name["inputs"]), ("output", by_name["outputs"])):
-        for name in given[0]:
-            columns[f"{kind}.{name}"] = _tensors([each[name] for each in given], counts)
+    for name, values in group.tensors():
+        columns[name] = _tensors(values, counts) if isinstance(values, list) else _nested(values)
     return pa.table(columns)
 
 
-def _brought(group: Sequence[PredictionRecord]) -> dict[str, pa.Array]:
+def _brought(group: Gathered) -> dict[str, pa.Array]:
     """Entities, features and fields of requests, whose types their values tell."""
-    first = group[0]
-    columns = {f"entity.{name}": _values([each.entities[name] for each in group]) for name in first.entities}
-    if first.features is not None:
-        features = [each.features for each in group if each.features is not None]
-        for name in first.features.values:
-            columns[f"feature.{name}"] = _values([each.values[name] for each in features], feature=True)
-        for view in first.features.times:
+    if not group.joined:
+        return {}
+    entities, joined, fields = zip(*group.joined, strict=True)
+    columns = {f"entity.{name}": _values([each[name] for each in entities]) for name in entities[0]}
+    if joined[0] is not None:  # and so is it of the others of its group
+        for name in joined[0].values:
+            columns[f"feature.{name}"] = _values([each.values[name] for each in joined], feature=True)
+        for view in joined[0].times:
             # Of the row, not of one feature: a feature that is null in a row that is there has been read.
             statuses = [
-                _PRESENT if status == _NULL_VALUE else status for each in features for status in each.statuses[view]
+                _PRESENT if status == _NULL_VALUE else status for each in joined for status in each.statuses[view]
             ]
-            columns[f"feature_time.{view}"] = _moments([each.times[view] for each in features], statuses)
+            columns[f"feature_time.{view}"] = _moments([each.times[view] for each in joined], statuses)
             columns[f"feature_status.{view}"] = pa.array(statuses, pa.string())
-    columns |= {f"request.{name}": _values([each.fields[name] for each in group]) for name in first.fields}
+    columns |= {f"request.{name}": _values([each[name] for each in fields]) for name in fields[0]}
     return columns
 
 

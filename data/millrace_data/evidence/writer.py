@@ -1,7 +1,7 @@
 """What a process logs to: a bounded queue, and two threads behind it, to the spool and from there to the lake.
 
 ``add`` is for one thread, such as an event loop; it never waits. A row is lost for the process's end at most while it
-is in the queue, which is emptied once a second.
+is in the queue, which is emptied every ``flush_seconds``.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace_core.evidence.gathered import MOST, Gathered
 from millrace_data.evidence.shipping import Shipper
 from millrace_data.evidence.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-# Converted at once; between two lots other threads get their turn. Few long lots delay fewer requests than many short
-# ones: whoever gives the interpreter up meanwhile waits for it again, each time up to the 5 ms of its switch interval.
-_LOT: Final = 1024
+# Between two conversions other threads get their turn.
 _YIELD_SECONDS: Final = 0.0005
 _MICROSECONDS_PER_HOUR: Final = 3600 * 1_000_000
 
@@ -44,17 +41,17 @@ class Limits:
 
     records: int = 50_000
     bytes: int = 64 * 1024**2
-    flush_seconds: float = 1.0
+    flush_seconds: float = 0.5
     segment_seconds: float = 60.0
     segment_bytes: int = 64 * 1024**2
     retry_seconds: float = 5.0
 
 
-class EvidenceWriter(Generic[T]):
-    """A log of records.
+class EvidenceWriter:
+    """A log of predictions.
 
     Args:
-        convert: makes rows of records, with a column ``time``; at least one record is given.
+        convert: makes rows of what was gathered, with a column ``time``; at least one record is given.
         dropped: called with the reason and a number of records (``queue``, ``unwritable``) that are not logged.
         ending: whether the process is about to end, so that a segment is shipped at once: what is in the lake already
             needs no time then.
@@ -62,7 +59,7 @@ class EvidenceWriter(Generic[T]):
 
     def __init__(
         self,
-        convert: Callable[[Sequence[T]], pa.Table],
+        convert: Callable[[Sequence[Gathered]], pa.Table],
         spool: Spool,
         shipper: Shipper,
         dropped: Callable[[str, int], None],
@@ -77,9 +74,10 @@ class EvidenceWriter(Generic[T]):
         self._dropped = dropped
         self._limits = limits
         self._clock = clock
-        self._queue: deque[tuple[T, int]] = deque()
-        self._entered = 0
-        self._left = 0
+        self._queue: deque[Gathered] = deque()
+        # Records and bytes that came, for the thread of ``add``, and that were taken out, for the other one.
+        self._entered = self._entered_bytes = 0
+        self._left = self._left_bytes = 0
         self._opened = 0.0
         self._stop = threading.Event()
         self._ready = threading.Event()
@@ -95,13 +93,16 @@ class EvidenceWriter(Generic[T]):
         for thread in self._threads:
             thread.start()
 
-    def add(self, record: T, size: int) -> None:
-        """Takes a record of about ``size`` bytes, or drops and counts it where the queue is full."""
-        if len(self._queue) >= self._limits.records or self._entered - self._left + size > self._limits.bytes:
-            self._dropped("queue", 1)
+    def add(self, group: Gathered) -> None:
+        """Takes predictions, or drops and counts them where the queue is full."""
+        count, limits = len(group), self._limits
+        waiting, size = self._entered - self._left, self._entered_bytes - self._left_bytes
+        if waiting + count > limits.records or size + group.size > limits.bytes:
+            self._dropped("queue", count)
             return
-        self._entered += size
-        self._queue.append((record, size))
+        self._entered += count
+        self._entered_bytes += group.size
+        self._queue.append(group)
 
     def close(self, seconds: float) -> bool:
         """Writes all that is left, and ships it; False where that was not done within so many seconds."""
@@ -121,25 +122,29 @@ class EvidenceWriter(Generic[T]):
             left = len(self._queue)
             tables: list[pa.Table] = []
             while left > 0:
-                lot = [self._queue.popleft() for _ in range(min(left, _LOT))]
-                left -= len(lot)
-                tables += self._converted([record for record, _ in lot])
-                self._left += sum(size for _, size in lot)
+                lot: list[Gathered] = []
+                while left > 0 and sum(map(len, lot)) < MOST:
+                    lot.append(self._queue.popleft())
+                    left -= 1
+                tables += self._converted(lot)
+                self._left += sum(map(len, lot))
+                self._left_bytes += sum(group.size for group in lot)
                 if left:
                     time.sleep(_YIELD_SECONDS)
             for table in tables:
                 self._append(table)
             self._close_segment_in_time()
 
-    def _converted(self, records: Sequence[T]) -> list[pa.Table]:
+    def _converted(self, lot: Sequence[Gathered]) -> list[pa.Table]:
         try:
-            return [self._convert(records)]
+            return [self._convert(lot)]
         except Exception:  # one record that has no form must not take the others with it
-            if len(records) == 1:
+            if len(lot) == len(lot[0]) == 1:
                 logger.exception("a record cannot be logged")
                 self._dropped("unwritable", 1)
                 return []
-            return [table for record in records for table in self._converted([record])]
+            parts = [[group] for group in lot] if len(lot) > 1 else [[one] for one in lot[0].apart()]
+            return [table for part in parts for table in self._converted(part)]
 
     def _append(self, table: pa.Table) -> None:
         hours = pc.divide(table.column("time").cast(pa.int64()), _MICROSECONDS_PER_HOUR)

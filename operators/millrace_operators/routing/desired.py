@@ -134,8 +134,10 @@ def route_attempts(resilience: Resilience, try_seconds: float, split: Split | No
 def traffic_policy(resilience: Resilience) -> Object:
     """Limits, and when a pod is ejected.
 
-    Only what a proxy finds on its way counts, not a 500 of the model: that is an answer, which another pod would give,
-    too. With ``minHealthPercent`` the last pod is never ejected, so an arm whose pods all fail shows that it does.
+    Only what a proxy finds on its way counts, and a pod's own 503, which says that another one may do better. A 500 of
+    the model is an answer, which another pod would give, too, and so are a client's own deadline (408), features that
+    do not come (424) and overload (429). With ``minHealthPercent`` the last pod is never ejected, so an arm whose pods
+    all fail shows that it does.
     """
     pool: Object = {
         "tcp": {"connectTimeout": _duration(duration.seconds(resilience.connect_timeout))},

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from millrace_core.api import names
 from millrace_core.base.errors import MillraceError, ReportError
+from millrace_core.evidence.gathered import Gathering
 from millrace_services.inference import memory, prediction_log, result, session, starting
 from millrace_services.inference.answering import Noting
 from millrace_services.inference.batcher import Batcher, Meters, Waits
@@ -42,7 +43,6 @@ from millrace_services.web.metrics import Metrics
 from millrace_services.web.service import Service
 
 if TYPE_CHECKING:
-    from millrace_core.evidence.record import PredictionRecord
     from millrace_data.evidence.writer import EvidenceWriter
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,9 @@ class InferenceServer:
         self.settings = settings
         self._environ = environ or {}
         self._on_serving = on_serving
-        self._writer: EvidenceWriter[PredictionRecord] | None = None
+        self._writer: EvidenceWriter | None = None
+        self._gathering: Gathering | None = None
+        self._flushing: asyncio.Task[None] | None = None
         self._supervisor = supervisor or Supervisor(lambda _: None)
         # Before the first request: every answer and every metric carries the version, which follows from the digest.
         model = ServedModel(settings.model_name, measured(settings.path), settings.deployment)
@@ -110,7 +112,9 @@ class InferenceServer:
         loading.cancel()
         if self.serving.data is not None:
             await self.serving.data.aclose()
-        if self._writer is not None:
+        if self._writer is not None and self._gathering is not None and self._flushing is not None:
+            self._flushing.cancel()
+            self._gathering.flush()
             await asyncio.to_thread(self._writer.close, prediction_log.CLOSE_SECONDS)
 
     async def _start_grpc(self, port: int) -> None:
@@ -176,7 +180,9 @@ class InferenceServer:
         self._writer.start()
         specs = (*signature.inputs.values(), *signature.outputs.values())
         brain_floats = [spec.name for spec in specs if spec.datatype == "BF16"]
-        self._noting.log = PredictionLog(settings.log, model.name, self._writer.add, brain_floats)
+        self._gathering = Gathering(self._writer.add)
+        self._flushing = asyncio.create_task(prediction_log.flush_often(self._gathering))
+        self._noting.log = PredictionLog(settings.log, model.name, self._gathering.add, brain_floats)
 
     def _data_plane(self, loaded: ModelSession) -> DataPlane:
         metrics = self.service.metrics

@@ -21,6 +21,7 @@ from millrace_services.inference.line import Line, QueueLimits, Request
 from millrace_services.inference.prediction import Prediction, Timings
 from millrace_services.inference.run_spans import RunSpans
 from millrace_services.inference.runs import INLINE_SECONDS, Done, Feeds, Gone, Runs
+from millrace_services.web.errors import OverloadedError
 from millrace_services.web.hot import ClientGoneError
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Batcher:
     """The way to one model.
 
     Args:
-        shed: called for each request refused because too many wait.
+        shed: called for each request refused because too many wait, or for too long.
         coming: requests that have come, and that the event loop has not begun to answer in this turn.
     """
 
@@ -89,12 +90,14 @@ class Batcher:
         self._company: asyncio.Event | None = None
         self._expected = 0
         self._plans: dict[Kind, tuple[int, int]] = {}
+        self._known, self._all_wait = -1, False
 
     async def infer(self, feeds: Feeds, outputs: list[str], gone: Gone) -> Prediction:
         """The outputs named, in that order.
 
         Raises:
-            OverloadedError, DeadlineError: too many wait, or for too long; ClientGoneError: nobody waits any more.
+            OverloadedError: too many wait, or for too long; DeadlineError: the run took too long; ClientGoneError:
+            nobody waits any more.
             MillraceError: as ``ModelSession.run`` does.
         """
         came = perf_counter()
@@ -122,6 +125,16 @@ class Batcher:
             return await request.answer
         finally:
             self.line.remove(request)
+
+    def refusal(self) -> OverloadedError | None:
+        """Why a request is refused whatever it brings, before it is read; None where it may not be.
+
+        Nothing that is known of the model is short, so each would have to wait, and there is no place for it.
+        """
+        costs = self._costs
+        if self._known != costs.version:
+            self._known, self._all_wait = costs.version, costs.shortest() > INLINE_SECONDS
+        return self.line.refusal(self._coming()) if self._all_wait else None
 
     def _company_comes(self) -> bool:
         return bool(self._turn or self._coming() or self.line)

@@ -33,6 +33,10 @@ class Costs:
         """Seconds of the shortest run, to compare: a busy machine makes some runs longer, and none shorter."""
         return self._least.get(shapes, float("inf")) if self._trusted else float("inf")
 
+    def shortest(self) -> float:
+        """Seconds that a run should take of the shapes that take least; infinite where none was measured."""
+        return min(self._seconds.values(), default=float("inf")) if self._trusted else float("inf")
+
     def longest(self) -> float:
         """Seconds of the shortest run of the shapes that take longest; infinite where none was measured."""
         return max(self._least.values(), default=float("inf"))

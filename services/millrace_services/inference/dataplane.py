@@ -65,6 +65,13 @@ class DataPlane:
         """What the model takes and gives."""
         return self.session.signature
 
+    def refusal(self) -> MillraceError | None:
+        """Why a prediction is refused before its request is read; None where it may not be.
+
+        With a cache, whose answers need no model, only the request says.
+        """
+        return self.batcher.refusal() if self._cache is None else None
+
     async def infer(
         self, feeds: Feeds, outputs: list[str], gone: Gone, rows_read: bytes = b"", *, anew: bool = False
     ) -> Prediction:
@@ -76,7 +83,8 @@ class DataPlane:
 
         Raises:
             RejectError: the model refuses the values; TooLargeError: they take more memory than there is.
-            OverloadedError, DeadlineError: too many wait, or for too long; ClientGoneError: nobody waits any more.
+            OverloadedError: too many wait, or for too long; DeadlineError: the run took too long; ClientGoneError:
+            nobody waits any more.
             ReportError: the model or its device fails.
         """
         if self._cache is not None and not anew:

@@ -15,7 +15,7 @@ import orjson
 
 from millrace_core.api import feature_reference
 from millrace_core.base.bearer import OPEN, Bearer
-from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError, TooLargeError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, TooLargeError
 from millrace_core.evidence.record import FeatureValues
 from millrace_services.inference.feature_layout import full_name, layout, prove, tensor
 from millrace_services.inference.note import Note
@@ -23,7 +23,7 @@ from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import Array
 from millrace_services.web import trace
-from millrace_services.web.errors import DeadlineError
+from millrace_services.web.errors import DependencyError
 
 Entities = Mapping[str, Sequence[Any]]
 Feeds = dict[str, Array]
@@ -107,8 +107,8 @@ class FeatureJoin:
         Raises:
             NotFoundError: a value is missing and ``onMissing`` is ``fail``; or the gateway knows no such view or
             feature. RejectError: the gateway refuses the entities; TooLargeError: they are too many. ReportError: a
-            feature's values are not of the input's type, or the answer cannot be read. DeadlineError: no answer within
-            the timeout. RetryError: the gateway cannot be reached.
+            feature's values are not of the input's type, or the answer cannot be read. DependencyError: the gateway
+            cannot be reached, has no answer within the timeout, or lacks what it needs itself.
         """
         began = perf_counter()
         body = {**self._fixed, "entities": {**entities, **(fields or {})}}
@@ -165,7 +165,7 @@ class FeatureJoin:
             async with asyncio.timeout(self._settings.timeout):
                 return await self._answer(url, request)
         except TimeoutError:
-            raise DeadlineError(
+            raise DependencyError(
                 f"the gateway gave no features within {self._settings.timeout:g} s",
                 hint="Try again, or raise spec.features.timeout",
                 delay=1,
@@ -182,7 +182,7 @@ class FeatureJoin:
                 # A pooled connection may have been closed under our hands by a gateway that stops; a read may be
                 # repeated.
                 if last:
-                    raise RetryError(
+                    raise DependencyError(
                         f"the gateway {url} cannot be reached: {error or type(error).__name__}", delay=1
                     ) from error
         raise AssertionError
@@ -226,7 +226,7 @@ def _read(status: int, content: bytes) -> dict[str, Any]:
         raise RejectError(placed)
     if status == _TOO_LARGE:
         raise TooLargeError(placed)
-    raise RetryError(f"the gateway answers {status}: {said}", delay=1)
+    raise DependencyError(f"the gateway answers {status}: {said}", delay=1)
 
 
 def _proxy(url: str) -> str | None:

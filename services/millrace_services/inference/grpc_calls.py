@@ -28,10 +28,10 @@ from millrace_services.web.service import Service
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _OK: Final = 200
 # Clients take 8 KiB of metadata by default; a byte of a message that is no printable ASCII takes three there.
@@ -113,6 +113,9 @@ class GrpcCalls(grpc.GenericRpcHandler):  # type: ignore[misc]
         trailing = tuple((name.decode(), value.decode()) for name, value in answer.headers if name not in _NOT_TOLD)
         if answer.status != _OK:
             code = _CODES.get(answer.status, grpc.StatusCode.INTERNAL)
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                # At the head of an answer Envoy takes it for 504, and ejects pods for it; behind a head it does not.
+                await context.send_initial_metadata(())
             await context.abort(code, _sentence(orjson.loads(answer.body)["error"]), trailing)
         context.set_trailing_metadata(trailing)
         return answer.body

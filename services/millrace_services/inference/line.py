@@ -11,7 +11,7 @@ from millrace_services.inference.batching import Kind
 from millrace_services.inference.lane import LOOK_SECONDS
 from millrace_services.inference.prediction import Prediction
 from millrace_services.inference.runs import Feeds, Gone
-from millrace_services.web.errors import DeadlineError, OverloadedError
+from millrace_services.web.errors import OverloadedError
 from millrace_services.web.hot import ClientGoneError
 from millrace_services.web.load import Presence
 
@@ -79,7 +79,7 @@ class Line:
 
     Args:
         limits: how many may wait, and how long.
-        shed: called for each that is refused.
+        shed: called for each that is refused: it finds no place, or its turn does not come in time.
     """
 
     def __init__(self, limits: QueueLimits, shed: Callable[[], Any]) -> None:
@@ -89,6 +89,7 @@ class Line:
         self._waiting: dict[Request, None] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._looked = 0.0
+        self._refusal = self._full()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -112,11 +113,24 @@ class Line:
         """Raises ``OverloadedError`` where no more may wait."""
         if len(self._waiting) >= self._limits.requests:
             self._shed()
-            raise OverloadedError(
-                f"{len(self._waiting)} requests are waiting, the most this server lets wait",
-                hint="Try again, or add replicas",
-                delay=1,
-            )
+            raise self._full()
+
+    def refusal(self, coming: int) -> OverloadedError | None:
+        """The error of one that would find no place behind ``coming`` others; None where it may find one.
+
+        Where it is time to look for those who left nobody is refused so: ``room`` looks.
+        """
+        if len(self._waiting) + coming < self._limits.requests or asyncio.get_running_loop().time() >= self._looked:
+            return None
+        self._shed()
+        return self._refusal
+
+    def _full(self) -> OverloadedError:
+        return OverloadedError(
+            f"{self._limits.requests} requests are waiting, the most this server lets wait",
+            hint="Try again, or add replicas",
+            delay=1,
+        )
 
     def append(self, *requests: Request) -> None:
         """Lets requests wait behind all others."""
@@ -150,12 +164,15 @@ class Line:
         return there
 
     def drop_late(self) -> None:
-        """Refuses all whose turn did not come in time."""
+        """Refuses all whose turn did not come in time, as those for whom there is no place."""
         now = asyncio.get_running_loop().time()
         for request in [each for each in self._waiting if each.deadline <= now]:
             self.remove(request)
+            if request.answer.done():
+                continue
+            self._shed()
             request.fail(
-                DeadlineError(
+                OverloadedError(
                     f"no free turn within {self._limits.timeout:g} s", hint="Try again, or add replicas", delay=1
                 )
             )

@@ -5,6 +5,7 @@ Arrow is imported where the log is on alone, and never on the event loop.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from millrace_core.api import names
 from millrace_core.base.errors import RejectError
 from millrace_core.base.settings import with_secret
+from millrace_core.evidence.gathered import Gathering
 from millrace_core.evidence.record import NOTHING, Origin, PredictionRecord, Redaction
 from millrace_core.evidence.sampling import keeps
 from millrace_services.inference import bfloat16
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 # How long the end of the process may take for what is not in the lake yet.
 CLOSE_SECONDS: Final = 15.0
+_GATHER_SECONDS: Final = 0.25
 # Of a record without its body and its answer.
 _BYTES: Final = 1024
 # Envoy has it behind the host of a request that it mirrors.
@@ -108,6 +111,13 @@ class PredictionLog:
         }
 
 
+async def flush_often(gathering: Gathering) -> None:
+    """Gives on what was gathered, again and again; with the writer's own time it makes less than a second."""
+    while True:
+        await asyncio.sleep(_GATHER_SECONDS)
+        gathering.flush()
+
+
 def open_writer(
     settings: InferenceSettings,
     log: LogSettings,
@@ -115,7 +125,7 @@ def open_writer(
     metrics: Metrics,
     environ: Mapping[str, str],
     ending: Callable[[], bool],
-) -> EvidenceWriter[PredictionRecord]:
+) -> EvidenceWriter:
     """What the log is written with. Imports Arrow, and looks whether the lake may be used: not for an event loop.
 
     Args:
@@ -154,7 +164,7 @@ def open_writer(
     except Exception:  # noqa: S110 its server has no address now; predictions do not wait for that
         pass
     metrics.gauge("millrace_log_spool_bytes", "Bytes of predictions that are not in the lake yet", spool.bytes)
-    return EvidenceWriter(lambda records: rows.table(records, origin), spool, shipper, lost, ending=ending)
+    return EvidenceWriter(lambda groups: rows.table_of(groups, origin), spool, shipper, lost, ending=ending)
 
 
 def _lost(metrics: Metrics) -> Callable[[str, int], None]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from millrace_core.base.errors import MillraceError
 from millrace_services.inference import predict_json, protocol
 from millrace_services.inference.answering import OFF_LOOP, Noting, in_turn, rows_of, size_of, within
 from millrace_services.inference.note import Note
@@ -44,8 +45,12 @@ class RestTranslator:
         """Serves the model's routes, with and without its version."""
         path = f"/v2/models/{self._model['name']}"
         for model in (path, f"{path}/versions/{self._model['version']}"):
-            service.hot("POST", f"{model}/infer", self._noting.noted(self.infer), route="infer")
-        service.hot("POST", "/predict", self._noting.noted(self.predict), route="predict")
+            service.hot("POST", f"{model}/infer", self._noting.noted(self.infer), route="infer", full=self._full)
+        service.hot("POST", "/predict", self._noting.noted(self.predict), route="predict", full=self._full)
+
+    def _full(self) -> MillraceError | None:
+        data = self._serving.data
+        return None if data is None else data.refusal()
 
     async def infer(self, call: Call, note: Note) -> Answer:
         """``POST /v2/models/{m}/infer``: tensors in, tensors out."""

@@ -178,7 +178,7 @@ class InferenceSettings(ServerSettings, OutgoingSettings, TokenSettings):
         1.0,
         alias="MILLRACE_QUEUE_TIMEOUT",
         gt=0,
-        description="How long one may wait (seconds or 500ms); longer gets 504",
+        description="How long one may wait (seconds or 500ms); longer gets 429",
     )
     batch_rows: int = Field(
         64,
@@ -198,7 +198,7 @@ class InferenceSettings(ServerSettings, OutgoingSettings, TokenSettings):
         60.0,
         alias="MILLRACE_RUN_TIMEOUT",
         gt=0,
-        description="How long one run of the model may take; longer is stopped and gets 504",
+        description="How long one run of the model may take; longer is stopped and gets 408",
     )
     start_timeout: Seconds = Field(
         600.0,

@@ -2,6 +2,10 @@
 
 Every error body is ``{"error": sentence, "reason": CamelCase, "field": path}``; ``field`` is absent where no
 field is at fault. Validation errors of FastAPI take the same form with status 400.
+
+Proxies take 502, 503 and 504 for the fault of the server that says so: they ask another one, and after some in a row
+leave it out. So a server answers 503 alone, and only where another one may well do better: it is not ready, or what it
+cannot work without is away.
 """
 
 from __future__ import annotations
@@ -37,9 +41,15 @@ class OverloadedError(RetryError):
 
 
 class DeadlineError(RetryError):
-    """The work took longer than it may; 504."""
+    """The work took longer than it may, by the request's own limit or the server's; 408."""
 
     reason = "DeadlineExceeded"
+
+
+class DependencyError(RetryError):
+    """What another service has to bring for a request does not come, as it would for any server asked; 424."""
+
+    reason = "FailedDependency"
 
 
 class ConflictError(RejectError):
@@ -99,7 +109,8 @@ _STATUS: tuple[tuple[type[MillraceError], int], ...] = (
     (MediaTypeError, 415),
     (RejectError, 400),
     (OverloadedError, 429),
-    (DeadlineError, 504),
+    (DeadlineError, 408),
+    (DependencyError, 424),
     (RetryError, 503),
 )
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from starlette.types import Scope
 
+from millrace_core.base.errors import MillraceError
 from millrace_services.web.hot import Gate, Handler
+
+Full = Callable[[], MillraceError | None]
 
 
 class Route(NamedTuple):
     """A hot route: ``label`` in metrics, the ``gate`` that is asked while a body is read, its part of ASGI's scope.
 
-    The handler of an ``open`` one judges callers itself.
+    The handler of an ``open`` one judges callers itself. ``full`` says of a request that is there whole why it is
+    refused unread, if it is.
     """
 
     handler: Handler
@@ -22,6 +26,7 @@ class Route(NamedTuple):
     gate: Gate | None
     scope: dict[str, Any]
     open: bool = False
+    full: Full | None = None
 
 
 class HotRoutes:
@@ -34,10 +39,10 @@ class HotRoutes:
         self._below: dict[bytes, Handler] = {}
         self._prefixes: tuple[bytes, ...] = ()
 
-    def add(self, method: str, path: str, handler: Handler, label: str, gate: Gate | None) -> None:
+    def add(self, method: str, path: str, handler: Handler, label: str, gate: Gate | None, full: Full | None) -> None:
         """One of an exact path."""
         scope = {"method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
-        made = self._exact[method, path] = Route(handler, label, gate, scope)
+        made = self._exact[method, path] = Route(handler, label, gate, scope, full=full)
         if method not in (methods := self._methods.setdefault(path, [])):
             methods.append(method)
         if gate is None:

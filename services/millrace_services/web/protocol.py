@@ -116,7 +116,14 @@ class HotProtocol(GuardedProtocol):
         if type(request) is not _Request:
             super().end_request()
         elif not request.answering:
-            self._begin(request, request.route.handler)
+            refused = None
+            if not self.flow.write_paused:
+                refused = self._service.refused(request.route, self.scope, request.began)
+            if refused is None:
+                self._begin(request, request.route.handler)
+            else:
+                request.answering = True
+                self._write(request, refused)
 
     def abandon_request(self, refusal: Refusal) -> bool:
         request = self.cycle
@@ -151,10 +158,14 @@ class HotProtocol(GuardedProtocol):
             raise
         finally:
             self.tasks.discard(request.task)
-        request.response_complete = True
         if answer is None or request.disconnected or self.transport.is_closing():
+            request.response_complete = True
             self.transport.close()
-            return
+        else:
+            self._write(request, answer)
+
+    def _write(self, request: _Request, answer: Answer) -> None:
+        request.response_complete = True
         keep_alive = request.keep_alive and not self._service.health.draining
         head = self._head(answer, keep_alive=keep_alive)
         if len(answer.body) < _WORTH_A_COPY:

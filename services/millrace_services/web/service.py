@@ -6,9 +6,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from millrace_core.base.bearer import OPEN, Bearer
 from millrace_core.base.errors import MillraceError
 from millrace_http.guard import Guard
-from millrace_services.web import errors, trace, tracing
+from millrace_services.web import control_routes, errors, trace, tracing
 from millrace_services.web.arms import Arms
 from millrace_services.web.callers import CallerGuard
 from millrace_services.web.entrance import PROBES, Entrance
@@ -36,7 +36,7 @@ from millrace_services.web.hot import (
     require_small,
     too_large,
 )
-from millrace_services.web.hot_routes import HotRoutes, Route
+from millrace_services.web.hot_routes import Full, HotRoutes, Route
 from millrace_services.web.load import Presence
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.request_log import DETAILS, RequestLog
@@ -47,12 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How long the answer to whether a service has started waits for it to be so; probes wait a little longer.
-START_SECONDS: Final = 30.0
 BAD_REQUEST = 400
 # The code that web servers log where the client went away before its answer; it is never sent.
 CLIENT_GONE = 499
-_READS: Final = ["GET", "HEAD"]
 _CLOSE: Header = (b"connection", b"close")
 
 
@@ -108,10 +105,11 @@ class Service:
         self.present = Presence()
         self.waited = Presence()
         self._in_flight = 0
+        self._refused: tuple[MillraceError, Answer] | None = None
         self.metrics.gauge("millrace_http_in_flight", "Requests being answered", lambda: self._in_flight)
         self.guard = self._guard()
         errors.install(self.api)
-        _add_control_routes(self)
+        control_routes.add(self.api, self.health, self.metrics, lambda: self.routes)
 
     def _guard(self) -> Guard:
         refused = self.metrics.tally(
@@ -125,14 +123,25 @@ class Service:
         self.metrics.gauge("millrace_http_connections", "Connections that are open", lambda: len(guard.door))
         return guard
 
-    def hot(self, method: str, path: str, handler: Handler, *, route: str = "", gate: Gate | None = None) -> None:
+    def hot(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        route: str = "",
+        gate: Gate | None = None,
+        full: Full | None = None,
+    ) -> None:
         """Serves an exact path by a raw handler.
 
         Args:
             route: its label in metrics, the path by default.
             gate: asked while a body is read.
+            full: asked before a request is read: the error by which it is refused, the same object each time, so that
+                its answer is made once. ``handler`` has to refuse it, too: not every way here asks.
         """
-        self._hot.add(method, path, handler, route or path, gate)
+        self._hot.add(method, path, handler, route or path, gate, full)
 
     def hot_below(self, prefix: str, handler: Handler) -> None:
         """Serves all paths that begin so, by whatever method, by a raw handler that itself asks ``refuses``."""
@@ -214,6 +223,26 @@ class Service:
         self.waited.enter(whole)
         self.present.enter(whole)
 
+    def refused(self, route: Route, scope: Scope, began: float) -> Answer | None:
+        """The answer to a request that is refused unread, as it says ``began``; None: it is to be answered.
+
+        It is counted, and has what its sender may look for; ids that nobody gave it, a span, and a handler's own
+        headers are not worth what a server that is full has to take from those whom it answers.
+        """
+        error = None if route.full is None or self.health.draining else route.full()
+        if error is None:
+            return None
+        if self._refused is None or self._refused[0] is not error:
+            status, content, extra = errors.render(error)
+            length = (b"content-length", b"%d" % len(content))
+            self._refused = error, Answer(status, content, (JSON, *extra, length, *self._headers))
+        answer = self._refused[1]
+        given = trace.given_request_id(scope["headers"])
+        if given is not None:
+            answer = answer._replace(headers=[*answer.headers, (b"x-request-id", given)])
+        self._count(scope, route.label, answer.status, perf_counter() - began)
+        return answer
+
     async def answer(self, route: Route, handler: Handler, call: Call, began: float, whole: float) -> Answer | None:
         """What a handler answers on a hot route, or its error, with all headers; None where nobody waits for it.
 
@@ -241,15 +270,17 @@ class Service:
 
     def _end(self, scope: Scope, route: str, status: int, began: float) -> None:
         self._in_flight -= 1
-        seconds = perf_counter() - began
+        self._count(scope, route, status, perf_counter() - began)
+        if self.spans is not None:
+            self.spans.end(scope, route, status, scope.get(DETAILS))
+
+    def _count(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         if self._arms is None:
             self.metrics.observe(seconds, route, status)
         else:
             self.metrics.observe(seconds, route, status, self._arms.of(scope["headers"]))
         if seconds >= self._log.least:
             self._log.write(scope, route, status, seconds)
-        if self.spans is not None:
-            self.spans.end(scope, route, status, scope.get(DETAILS))
 
     async def _answered(self, handler: Handler, call: Call) -> Answer | None:
         try:
@@ -351,32 +382,3 @@ async def _sent(answer: Answer, send: Send) -> int:
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": answer.body})
     return answer.status
-
-
-def _add_control_routes(service: Service) -> None:
-    api = service.api
-
-    @api.api_route("/", methods=_READS, include_in_schema=False)
-    async def where() -> dict[str, Any]:
-        return {"service": api.title, "routes": service.routes}
-
-    @api.api_route("/health/live", methods=_READS)
-    async def live() -> dict[str, bool]:
-        return {"live": True}
-
-    @api.api_route("/health/ready", methods=_READS)
-    async def ready(response: Response) -> dict[str, Any]:
-        readiness = await service.health.readiness()
-        response.status_code = 200 if readiness.ready else 503
-        return readiness._asdict()
-
-    @api.api_route("/health/started", methods=_READS)
-    async def started(response: Response) -> dict[str, Any]:
-        readiness = await service.health.start(START_SECONDS)
-        response.status_code = 200 if readiness.ready else 503
-        return readiness._asdict()
-
-    @api.api_route("/metrics", methods=_READS, include_in_schema=False)
-    async def metrics(request: Request) -> Response:
-        body, content_type = service.metrics.render(request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})

@@ -83,7 +83,7 @@ class ServerSettings(Settings):
         alias="MILLRACE_MAX_CONNECTIONS",
         ge=1,
         description="Connections at once, where the process may have as many files. Beyond them one that rests is "
-        "closed for the new one; where none rests, probes alone are answered, and all else gets 503",
+        "closed for the new one; where none rests, probes alone are answered, and all else gets 429",
     )
     max_client_connections: int = Field(
         1024,
@@ -96,7 +96,7 @@ class ServerSettings(Settings):
         (),
         alias="MILLRACE_TRUSTED_PROXIES",
         description="Addresses and networks of proxies. Their X-Forwarded-For says for whom a request is, and "
-        "MILLRACE_MAX_CLIENT_CONNECTIONS then limits a client's requests under way: beyond it they get 503. Of others "
+        "MILLRACE_MAX_CLIENT_CONNECTIONS then limits a client's requests under way: beyond it they get 429. Of others "
         "that header is not believed",
     )
     allowed_hosts: Names = Field(

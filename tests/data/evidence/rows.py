@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace_core.evidence import rows
+from millrace_core.evidence.gathered import Gathered, gathered
 from millrace_core.evidence.record import Origin, PredictionRecord
 
 HOUR = 3600 * 1_000_000
@@ -20,9 +21,16 @@ def record(identity: str, at: int = BEGIN, *, name: str = "x") -> PredictionReco
     return PredictionRecord(identity, at, 200, (0.0, 0.0, 0.0, 0.001), inputs=values)
 
 
-def convert(records: Sequence[PredictionRecord]) -> pa.Table:
-    return rows.table(records, ORIGIN)
+def lot(*records: PredictionRecord, size: int = 10) -> Gathered:
+    """Predictions of one shape that came together, of ``size`` bytes in all."""
+    (group,) = gathered(records)
+    group.size = size
+    return group
+
+
+def convert(groups: Sequence[Gathered]) -> pa.Table:
+    return rows.table_of(groups, ORIGIN)
 
 
 def table(*identities: str, at: int = BEGIN, name: str = "x") -> pa.Table:
-    return convert([record(identity, at + n, name=name) for n, identity in enumerate(identities)])
+    return convert(gathered(record(identity, at + n, name=name) for n, identity in enumerate(identities)))

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace_core.base.errors import RetryError
-from millrace_core.evidence.record import PredictionRecord
+from millrace_core.evidence.gathered import Gathered
 from millrace_data.evidence.lake import Lake
 from millrace_data.evidence.shipping import Shipper, of_service
 from millrace_data.evidence.spool import Segment, Spool
 from millrace_data.evidence.writer import EvidenceWriter, Limits
-from tests.data.evidence.rows import BEGIN, HOUR, convert, record, table
+from tests.data.evidence.rows import BEGIN, HOUR, convert, lot, record, table
 
 UID = "6f1c2a7b-0000"
 
@@ -38,7 +38,7 @@ class Log:
         )
         self.now = 0.0
         self.ending = False
-        self.writer: EvidenceWriter[PredictionRecord] = EvidenceWriter(
+        self.writer: EvidenceWriter = EvidenceWriter(
             self.convert,
             self.spool,
             self.shipper,
@@ -48,10 +48,10 @@ class Log:
             ending=lambda: self.ending,
         )
 
-    def convert(self, records: Sequence[PredictionRecord]) -> pa.Table:
-        if any(each.id == "poison" for each in records):
+    def convert(self, groups: Sequence[Gathered]) -> pa.Table:
+        if any("poison" in group.heads_by_name()["id"] for group in groups):
             raise ValueError("poison")
-        return convert(records)
+        return convert(groups)
 
     def _drop(self, reason: str, count: int) -> None:
         self.dropped[reason] += count
@@ -76,7 +76,7 @@ def ids(root: Path) -> list[str]:
 def test_a_segment_becomes_one_file_of_its_hour_and_goes(tmp_path: Path) -> None:
     log = Log(tmp_path)
     for identity in ("a", "b"):
-        log.writer.add(record(identity), 10)
+        log.writer.add(lot(record(identity)))
     log.writer.flush()
     assert log.shipper.ship_all()
     assert ids(tmp_path) == []  # the segment is still open
@@ -93,7 +93,7 @@ def test_a_segment_becomes_one_file_of_its_hour_and_goes(tmp_path: Path) -> None
 def test_when_the_process_is_about_to_end_no_segment_waits_for_its_minute(tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.ending = True
-    log.writer.add(record("a"), 10)
+    log.writer.add(lot(record("a")))
     log.writer.flush()
     assert log.shipper.ship_all()
     assert ids(tmp_path) == ["a"]
@@ -101,8 +101,8 @@ def test_when_the_process_is_about_to_end_no_segment_waits_for_its_minute(tmp_pa
 
 def test_a_batch_over_the_hour_is_two_files(tmp_path: Path) -> None:
     log = Log(tmp_path)
-    log.writer.add(record("a", BEGIN + HOUR - 1), 10)
-    log.writer.add(record("b", BEGIN + HOUR), 10)
+    log.writer.add(lot(record("a", BEGIN + HOUR - 1)))
+    log.writer.add(lot(record("b", BEGIN + HOUR)))
     log.writer.start()
     assert log.writer.close(60)
     assert [path.parent.name for path in files(tmp_path)] == ["hour=08", "hour=09"]
@@ -111,10 +111,10 @@ def test_a_batch_over_the_hour_is_two_files(tmp_path: Path) -> None:
 def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
     log = Log(tmp_path, Limits(records=2, bytes=100))
     for identity, size in (("a", 10), ("large", 95), ("b", 10), ("c", 10)):
-        log.writer.add(record(identity), size)
+        log.writer.add(lot(record(identity), size=size))
     assert log.dropped == {"queue": 2}
     log.writer.flush()
-    log.writer.add(record("d"), 95)  # there is room again
+    log.writer.add(lot(record("d"), size=95))  # there is room again
     log.writer.start()
     assert log.writer.close(60)
     assert ids(tmp_path) == ["a", "b", "d"]
@@ -122,23 +122,23 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
 
 def test_a_record_without_a_form_takes_no_other_with_it(tmp_path: Path) -> None:
     log = Log(tmp_path)
-    for identity in ("a", "poison", "b"):
-        log.writer.add(record(identity), 10)
+    log.writer.add(lot(record("a"), record("poison"), record("b")))
+    log.writer.add(lot(record("c", name="y")))
     log.writer.start()
     assert log.writer.close(60)
-    assert (ids(tmp_path), log.dropped) == (["a", "b"], {"unwritable": 1})
+    assert (ids(tmp_path), log.dropped) == (["a", "b", "c"], {"unwritable": 1})
 
 
 def test_while_the_lake_is_away_the_spool_keeps_all_and_a_restart_ships_it_once(tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.away = True
-    log.writer.add(record("a"), 10)
+    log.writer.add(lot(record("a")))
     log.writer.start()
     assert not log.writer.close(60)
     log.spool.close()
     assert ids(tmp_path) == []
     again = Log(tmp_path)
-    again.writer.add(record("b"), 10)
+    again.writer.add(lot(record("b")))
     again.writer.start()
     assert again.writer.close(60)
     assert ids(tmp_path) == ["a", "b"]
@@ -159,7 +159,7 @@ def test_what_was_shipped_when_the_process_ended_is_shipped_again_over_itself(tm
 def test_a_segment_that_reaches_the_lake_meanwhile_is_room_that_nothing_else_is_given_up_for(tmp_path: Path) -> None:
     log = Log(tmp_path)
     for at in range(3):
-        log.spool.append(convert([record(f"r{at}")]), 482_000)
+        log.spool.append(table(f"r{at}"), 482_000)
         log.spool.close_segment()
     first, second, third = log.spool.closed()
     log.shipper.limit = second.bytes + third.bytes
@@ -178,7 +178,7 @@ def test_a_segment_that_reaches_the_lake_meanwhile_is_room_that_nothing_else_is_
 def test_a_segment_that_is_on_its_way_is_not_given_up_too(tmp_path: Path) -> None:
     log = Log(tmp_path)
     for at in range(2):
-        log.spool.append(convert([record(f"r{at}")]), 482_000)
+        log.spool.append(table(f"r{at}"), 482_000)
         log.spool.close_segment()
     log.shipper.limit = 0
     place = log.shipper.place
@@ -220,7 +220,7 @@ def test_a_slow_lake_keeps_nobody_from_the_spool(tmp_path: Path) -> None:
     log.spool.close_segment()
     log.writer.start()
     assert asked.wait(60)
-    log.writer.add(record("b"), 10)
+    log.writer.add(lot(record("b")))
     log.writer.flush()
     assert log.spool.open is not None
     go.set()

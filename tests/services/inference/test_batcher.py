@@ -212,7 +212,10 @@ def test_every_request_gets_its_own_rows_or_its_own_error(requests, delay, queue
         check(number, each, queue)
     assert all(len(values) <= MOST or len({*values.ravel()}) == 1 for values in world.model.runs)
     assert (len(world.batcher.line), world.batcher.line.load.count, world.coming) == (0, 0, 0)
-    assert world.shed == sum(isinstance(each.outcome, OverloadedError) for each in requests)
+    refused, left = (
+        sum(isinstance(each.outcome, kind) for each in requests) for kind in (OverloadedError, asyncio.CancelledError)
+    )
+    assert refused <= world.shed <= refused + left, "who leaves as it is refused learns of neither"
 
 
 def check(number: int, each: Sent, queue: QueueLimits) -> None:
@@ -223,13 +226,13 @@ def check(number: int, each: Sent, queue: QueueLimits) -> None:
         expected = (number + 1 if each.kind == "good" else 666) + MARK
         assert np.array_equal(found.outputs[0].values, row(each.columns, expected, each.rows))
     elif isinstance(found, DeadlineError):
-        assert each.kind == "endless" or ("no free turn" in str(found) and queue.timeout < 1)
+        assert each.kind == "endless"
     else:
         reasons = {
             RejectError: each.kind == "poison",
             ClientGoneError: each.goes is not None,
             asyncio.CancelledError: each.cancelled is not None,
-            OverloadedError: queue.requests == 4,
+            OverloadedError: queue.timeout < 1 if "no free turn" in str(found) else queue.requests == 4,
         }
         assert reasons[type(found)]
 
@@ -448,13 +451,43 @@ def test_one_more_than_may_wait_is_shed_unless_a_client_went_away():
     assert world.shed == 1
 
 
+def test_where_every_request_would_wait_one_without_a_place_is_refused_before_it_is_read():
+    async def life(world: World) -> None:
+        tasks = world.turn(row(LONG, 1))
+        await asyncio.sleep(0.001)
+        tasks += world.turn(row(LONG, 2), row(LONG, 3))
+        await asyncio.sleep(0)
+        refusal = world.batcher.refusal
+        assert refusal() is None, "some runs are short, and need no place"
+        world.model.costs.distrust()
+        assert refusal() is None, "one has to come that looks for those who left"
+        [one_more] = world.turn(row(LONG, 4))
+        with pytest.raises(OverloadedError) as caught:
+            await one_more
+        refused = refusal()
+        assert str(refused) == str(caught.value)
+        assert (refusal(), world.shed) == (refused, 3)
+        await asyncio.gather(*tasks)
+        assert refusal() is None
+        tasks = world.turn(row(LONG, 5))
+        await asyncio.sleep(0.001)
+        world.coming = 1
+        assert refusal() is None
+        world.coming = 2
+        assert refusal() is refused, "those who are coming have the places"
+        await asyncio.gather(*tasks)
+
+    world = World(queue=QueueLimits(2, 60))
+    run(world, life)
+
+
 def test_a_request_whose_turn_does_not_come_in_time_is_never_run():
     async def life(world: World) -> None:
         [first] = world.turn(row(LONG, 1))
         await asyncio.sleep(0.001)
         [late] = world.turn(row(LONG, 2))
         began = asyncio.get_running_loop().time()
-        with pytest.raises(DeadlineError, match=r"no free turn within 0\.005 s"):
+        with pytest.raises(OverloadedError, match=r"no free turn within 0\.005 s"):
             await late
         assert asyncio.get_running_loop().time() - began == pytest.approx(0.005)
         await first
@@ -480,7 +513,7 @@ def test_a_request_that_is_late_by_the_time_of_its_turn_is_never_run_though_no_t
             asyncio.create_task(world.batcher.infer(feeds(row(columns, 1)), ["y"], there))
             for columns in (LONG, UNMEASURED)
         )
-        with pytest.raises(DeadlineError):
+        with pytest.raises(OverloadedError, match="no free turn"):
             await late
         await first
 

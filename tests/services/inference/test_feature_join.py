@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError, TooLargeError
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError, TooLargeError
 from millrace_services.inference import feature_join
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.feature_layout import layout, prove
@@ -21,7 +21,7 @@ from millrace_services.inference.note import Note
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
-from millrace_services.web.errors import DeadlineError
+from millrace_services.web.errors import DependencyError
 
 MATRIX = Signature([TensorSpec("x", "FP32", (-1, 2))], [])
 REFS = ["u:age", "v:height"]
@@ -213,7 +213,14 @@ async def test_values_that_do_not_fit_the_model_are_reported_not_converted(gatew
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(404, NotFoundError), (400, RejectError), (413, TooLargeError), (503, RetryError), (500, RetryError)],
+    [
+        (404, NotFoundError),
+        (400, RejectError),
+        (413, TooLargeError),
+        (503, DependencyError),
+        (500, DependencyError),
+        (429, DependencyError),
+    ],
 )
 async def test_what_the_gateway_refuses_is_passed_on_with_its_reason(gateway, status, error):
     gateway.answer = lambda _: (status, b'{"error": "no view u"}')
@@ -228,20 +235,20 @@ async def test_the_place_that_the_gateway_names_is_not_named_again(gateway):
     assert str(caught.value) == "features: no view u"
 
 
-async def test_a_gateway_that_takes_too_long_is_a_deadline(gateway):
+async def test_a_gateway_that_takes_too_long_is_a_dependency_that_fails(gateway):
     def late(request):
         time.sleep(0.3)
         return gateway.rows(request)
 
     gateway.answer = late
-    with pytest.raises(DeadlineError, match=r"no features within 0\.05 s"):
+    with pytest.raises(DependencyError, match=r"no features within 0\.05 s"):
         await feeds(gateway, [1], timeout="50ms")
 
 
 async def test_a_gateway_that_is_not_there_may_be_tried_again(gateway):
     settings = FeatureSettings(refs=REFS)
     join = FeatureJoin(settings, MATRIX, gateway_url="http://127.0.0.1:1", project="shop")
-    with pytest.raises(RetryError, match=r"the gateway http://127\.0\.0\.1:1/get-online-features cannot be reached"):
+    with pytest.raises(DependencyError, match=r"the gateway http://127\.0\.0\.1:1/\S+ cannot be reached"):
         await join.feeds({"user": [1]})
     await join.aclose()
 
@@ -260,7 +267,7 @@ async def test_a_read_that_the_gateway_hangs_up_on_is_repeated_once(gateway):
     gateway.hang_ups = 1
     assert (await join.feeds({"user": [1]}))["x"].tolist() == [[30.0, 1.5]]
     gateway.hang_ups = 2
-    with pytest.raises(RetryError, match="cannot be reached"):
+    with pytest.raises(DependencyError, match="cannot be reached"):
         await join.feeds({"user": [1]})
     assert len(gateway.requests) == 4
     await join.aclose()

@@ -198,11 +198,12 @@ def load(scraper: httpx.Client) -> list[float]:
     ]
 
 
-def test_a_request_whose_turn_does_not_come_in_time_is_504(serve, models):
+def test_a_request_whose_turn_does_not_come_in_time_is_429_as_one_that_finds_no_place(serve, models):
     server = serve(models["slow"], MILLRACE_QUEUE_TIMEOUT="1ms")
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: infer(server, slow_input()), range(6)))
-    assert {answer.status_code for answer in answers} == {200, 504}
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert {answer.headers.get("retry-after") for answer in answers} == {None, "1"}
     assert any("no free turn within 0.001 s" in answer.text for answer in answers)
 
 

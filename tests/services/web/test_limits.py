@@ -60,7 +60,7 @@ def test_probes_are_answered_while_all_connections_are_taken_and_others_are_told
         last = stack.enter_context(connected(toy))
         last.sendall(request(b"work", path="/drained"))
         deadline = time.monotonic() + 60
-        while (refused := httpx.post(f"{toy.url}/echo", content="a")).status_code != 503:
+        while (refused := httpx.post(f"{toy.url}/echo", content="a")).status_code != 429:
             assert time.monotonic() < deadline
         assert (refused.json()["reason"], refused.headers["retry-after"]) == ("Overloaded", "1")
         silent = [stack.enter_context(connected(toy)) for _ in range(100)]

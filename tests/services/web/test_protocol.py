@@ -50,6 +50,27 @@ def test_requests_that_come_before_the_answer_are_answered_in_their_order(toy) -
     assert found[2][0] == b"400"
 
 
+def test_what_is_refused_unread_has_one_answer_each_keeps_its_connection_and_counts(toy) -> None:
+    with connected(toy) as connection:
+        full = request(b"reject", "x-request-id: mine", path="/full")
+        connection.sendall(full + request(b"between"))
+        first, body, rest = answer(connection)
+        _, between, _ = answer(connection, rest)
+        connection.sendall(full)
+        last, again, _ = answer(connection)
+        assert (body, between, again) == (b'{"error":"queue full","reason":"Overloaded"}', b"between", body)
+        for head in (first, last):
+            assert head.startswith(b"HTTP/1.1 429 ")
+            assert b"\r\nretry-after: 1\r\n" in head
+            assert b"\r\nx-request-id: mine" in head
+        connection.sendall(request(b"bye", path="/full", version="1.0"))
+        head, _, _ = answer(connection)
+        assert b"\r\nconnection: close" in head
+        assert connection.recv(1) == b""
+    metrics = httpx.get(f"{toy.url}/metrics").text
+    assert 'millrace_http_request_seconds_count{code="429",route="/full"} 3.0' in metrics
+
+
 @pytest.mark.parametrize(("version", "header"), [("1.0", "accept: */*"), ("1.1", "connection: close")])
 def test_a_client_that_wants_one_answer_has_the_connection_closed(toy, version: str, header: str) -> None:
     with connected(toy) as connection:

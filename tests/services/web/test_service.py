@@ -29,7 +29,8 @@ def toy(start_service):
         ("missing", 404, {"error": "no such view", "reason": "NotFound"}, None),
         ("retry", 503, {"error": "store down", "reason": "Unavailable"}, "3"),
         ("overload", 429, {"error": "queue full", "reason": "Overloaded"}, "1"),
-        ("deadline", 504, {"error": "took longer than 20 ms", "reason": "DeadlineExceeded"}, "5"),
+        ("deadline", 408, {"error": "took longer than 20 ms", "reason": "DeadlineExceeded"}, "5"),
+        ("dependency", 424, {"error": "the gateway is away", "reason": "FailedDependency"}, "1"),
         ("report", 500, {"error": "a person has to look", "reason": "Internal"}, None),
     ],
 )

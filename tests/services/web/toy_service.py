@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
 from millrace_services.web import server, trace
-from millrace_services.web.errors import DeadlineError, OverloadedError
+from millrace_services.web.errors import DeadlineError, DependencyError, OverloadedError
 from millrace_services.web.hot import Answer, Call, ClientGoneError
 from millrace_services.web.service import Service
 from millrace_services.web.settings import ServerSettings
@@ -22,11 +22,13 @@ ERRORS = {
     b"retry": RetryError("store down", delay=2.2),
     b"overload": OverloadedError("queue full", delay=1),
     b"deadline": DeadlineError("took longer than 20 ms"),
+    b"dependency": DependencyError("the gateway is away", delay=1),
     b"report": ReportError("a person has to look"),
     b"bug": ValueError("password=hunter2"),
 }
 
 
+FULL = OverloadedError("queue full", delay=1)
 LEFT: list[bytes] = []
 NOTES: list[bytes] = []
 
@@ -103,6 +105,7 @@ def build(settings: ServerSettings) -> Service:
     service = Service("toy", settings, refuses_to_start) if "--broken" in sys.argv else Service("toy", settings)
     service.hot("POST", "/echo", echo)
     service.hot("GET", "/trace", trace_headers)
+    service.hot("POST", "/full", echo, full=lambda: FULL)
     service.hot("POST", "/wait", waits)
     service.hot("GET", "/left", left)
     gate = Open()
