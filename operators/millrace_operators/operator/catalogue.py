@@ -62,7 +62,7 @@ class Release(NamedTuple):
     namespaces: tuple[str, ...] | None = None
 
 
-class Told(NamedTuple):
+class CatalogueVersion(NamedTuple):
     """The release's part of the catalogue as the last request left it."""
 
     catalogue_id: str
@@ -85,7 +85,7 @@ class Mirror:
         self._stores = cache.stores_of(_MIRRORED)
         self._changes: set[Change] = set()
         self._changed = asyncio.Event()
-        self._left: Told | None = None
+        self._sent: CatalogueVersion | None = None
         # Those of which the registry has all since then.
         self._whole: set[Store] = set()
         cache.subscribe(self._note)
@@ -106,7 +106,7 @@ class Mirror:
                 try:
                     await self._synchronize(session)
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
-                    self._left = None
+                    self._sent = None
                     failures += 1
                     if failures == _TOLD_AFTER:
                         why = str(error) or type(error).__name__
@@ -133,9 +133,9 @@ class Mirror:
         self._changed.clear()
         changes, self._changes = self._changes, set()
         state = await self._call(session, "GET", "/state")
-        if len(changes) >= _MANY or _told(state) != self._left:
+        if len(changes) >= _MANY or _version(state) != self._sent:
             self._whole.clear()
-        self._left = _told(state)
+        self._sent = _version(state)
         self._whole = {store for store in self._whole if _is_known(store)}
         for resource, namespace, name in sorted(changes, key=lambda change: (change[0].kind, *change[1:])):
             held = self._cache.store(resource, namespace)
@@ -156,7 +156,7 @@ class Mirror:
 
     async def _send_all(self, session: aiohttp.ClientSession, resource: Resource, stores: Sequence[Store]) -> None:
         items = [_entry(document) for store in stores for document in store.items.values()]
-        empties = self._left.revision if self._left and not items else 0
+        empties = self._sent.revision if self._sent and not items else 0
         body: dict[str, Any] = {"items": items, "empties": empties}
         if self._release.namespaces is not None:
             body["namespaces"] = [store.namespace for store in stores]
@@ -175,7 +175,7 @@ class Mirror:
             answer.raise_for_status()
             content = await answer.json()
         if method != "GET":
-            self._left = _told(content)
+            self._sent = _version(content)
         return content
 
 
@@ -184,8 +184,8 @@ def _is_known(store: Store | None) -> bool:
     return store is not None and store.synced.is_set() and store.served
 
 
-def _told(state: dict[str, Any]) -> Told:
-    return Told(state["catalogueId"], state["releaseRevision"])
+def _version(state: dict[str, Any]) -> CatalogueVersion:
+    return CatalogueVersion(state["catalogueId"], state["releaseRevision"])
 
 
 def _entry(document: Object) -> Object:
