@@ -396,4 +396,4 @@ class FeatureStore(Catalogue):
 
 def _keys(plan: ReadPlan) -> dict[str, str]:
     """The types of a plan's join keys."""
-    return {key.asked: key.type for view in plan.reads for key in view.definition.entities}
+    return {key.request_column: key.type for view in plan.reads for key in view.definition.entities}

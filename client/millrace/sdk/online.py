@@ -208,7 +208,7 @@ def features_of(
         for view in plan.reads
         for position, name in zip(view.positions, view.features, strict=True)
     }
-    types |= {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.entities}
+    types |= {key.request_column: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.entities}
     return OnlineFeatures(
         {**entities, **{name: values[name] for name in plan.names}},
         {name: statuses[name] for name in plan.names},

@@ -69,7 +69,7 @@ def _hour(lake: Lake, folder: str, question: Question, names: Sequence[str]) -> 
     if not keys:
         return
     together = pa.concat_tables(keys)
-    keep = _first(together, reading.KEY, reading.asked(together, question))
+    keep = _first(together, reading.KEY, reading.matches(together, question))
     begins = 0
     for file, parquet in files:
         for batch in _batches(lake, file, parquet, names):
@@ -96,7 +96,7 @@ def _outcomes(lake: Lake, question: reading_outcomes.Question, path: Path) -> in
         for file, parquet in reading.opened(lake, hour)
     }
     together = pa.concat_tables(keys.values()) if keys else OUTCOME_COLUMNS.empty_table()
-    keep = _first(together, ("uid", "id"), reading_outcomes.asked(question))
+    keep = _first(together, ("uid", "id"), reading_outcomes.matches(question))
     begins = written = 0
     with pq.ParquetWriter(path, OUTCOME_COLUMNS, compression="zstd") as writer:
         for (file, parquet), before in zip(_opened(lake, folders), [*keys, ""], strict=False):

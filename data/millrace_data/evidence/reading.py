@@ -197,11 +197,11 @@ def _part(
     # By number: a name with dots would be taken for a path into a nested column.
     with lake.explained(file.path):
         table = _columns(parquet, groups, [name for name in schema.names if name in needed])
-    kept = table.filter(asked(table, question))
+    kept = table.filter(matches(table, question))
     return kept if kept.num_rows else None
 
 
-def asked(table: pa.Table, question: Question) -> pa.ChunkedArray:
+def matches(table: pa.Table, question: Question) -> pa.ChunkedArray:
     """Of each row whether it is of the period, and of the prediction, that are asked for."""
     times = table.column("time").cast(pa.int64())
     keep = pc.and_(pc.greater_equal(times, _micros(question.start)), pc.less(times, _micros(question.end)))

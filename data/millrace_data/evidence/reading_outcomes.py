@@ -42,7 +42,7 @@ def read(lake: Lake, question: Question) -> pa.Table:
 
 
 def _read(lake: Lake, question: Question) -> pa.Table:
-    keep = asked(question)
+    keep = matches(question)
     parts = [OUTCOME_COLUMNS.empty_table()]
     for hour in hours(lake, question):
         for file, parquet in reading.opened(lake, hour):
@@ -56,7 +56,7 @@ def _read(lake: Lake, question: Question) -> pa.Table:
     return table if question.limit is None else table.slice(max(0, table.num_rows - question.limit))
 
 
-def asked(question: Question) -> pc.Expression:
+def matches(question: Question) -> pc.Expression:
     """Whether a row is of the period and experiment that are asked for."""
     kind = OUTCOME_COLUMNS.field("received").type
     keep = (pc.field("received") >= pa.scalar(question.start, kind)) & (

@@ -84,7 +84,7 @@ def max_hold(observation: Observation) -> timedelta:
     return timedelta(seconds=duration.seconds(analysis_of(observation.spec).max_hold, field="spec.analysis.maxHold"))
 
 
-def asked(observation: Observation) -> dict[_Key, FactRequest[Any]]:
+def fact_requests(observation: Observation) -> dict[_Key, FactRequest[Any]]:
     """What a look that is due has to know, by metric and arm; empty where none is."""
     due = next_look_at(observation)
     if due is None or observation.now < due:
@@ -98,7 +98,7 @@ def asked(observation: Observation) -> dict[_Key, FactRequest[Any]]:
 
 def with_look(observation: Observation) -> ExperimentStatus:
     """The status with what a look comes to that is due and whose answers are there; else as it is."""
-    status, requests = observation.status, asked(observation)
+    status, requests = observation.status, fact_requests(observation)
     facts = {key: observation.facts.get(request) for key, request in requests.items()}
     if not facts or any(isinstance(fact, Failed) and fact.reason == NOT_GATHERED for fact in facts.values()):
         return status

@@ -12,7 +12,7 @@ from millrace_core.api.group import COMMAND_ANNOTATION
 from millrace_core.api.models import load
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import MODEL_DEPLOYMENTS, Object, annotations_of, deleting, name_of
-from millrace_operators.experiment.looks import asked
+from millrace_operators.experiment.looks import fact_requests
 from millrace_operators.experiment.observation import PENDING, ROUTED, ArmTarget, Observation, Unreadable
 from millrace_operators.experiment.types import type_of
 from millrace_operators.facts.fact import FactRequest, Facts
@@ -97,4 +97,4 @@ def _read(
         facts=facts,
         missing=missing,
     )
-    return replace(observation, looks=tuple(asked(observation).values()))
+    return replace(observation, looks=tuple(fact_requests(observation).values()))

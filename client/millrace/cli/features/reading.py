@@ -90,7 +90,7 @@ def entity_rows(
     """
     meant = [feature_reference.parse(ref) for ref in refs]
     views = [store.definition(each.view).under(dict(each.keys)) for each in meant]
-    keys = {key.asked: key.type for view in views for key in view.entities}
+    keys = {key.request_column: key.type for view in views for key in view.entities}
     if not given and file is None:
         if keys:
             raise RejectError("no entity is named", hint="Give --entity KEY=VALUE, or --entities FILE")

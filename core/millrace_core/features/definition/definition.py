@@ -41,7 +41,7 @@ class JoinKey:
     alias: str = ""
 
     @property
-    def asked(self) -> str:
+    def request_column(self) -> str:
         """Its column in requests and entity frames."""
         return self.alias or self.name
 

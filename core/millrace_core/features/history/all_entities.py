@@ -38,9 +38,9 @@ def entity_frame(
     # Views without entities know none: they are asked only where they are alone.
     views = [view for view in views if view[0].entities] or views
     first = views[0][0]
-    keys = [key.asked for key in first.join_keys]
+    keys = [key.request_column for key in first.join_keys]
     for definition, _ in views:
-        names = [key.asked for key in definition.join_keys]
+        names = [key.request_column for key in definition.join_keys]
         if sorted(names) != sorted(keys):
             raise RejectError(
                 f"{first.view} has the join keys {', '.join(keys)}, {definition.view} has {', '.join(names)}",
@@ -53,7 +53,7 @@ def entity_frame(
     order = [(name, "ascending") for name in found.column_names]
     frame = _once(found).sort_by(order)
     moments = frame["event"] if start is not None else pa.array([end] * frame.num_rows, pa.int64())
-    frame = frame.select([key.asked for key in first.entities]).append_column(
+    frame = frame.select([key.request_column for key in first.entities]).append_column(
         timestamp_column, moments.cast(pa.timestamp("us", "UTC"))
     )
     return frame.combine_chunks()
@@ -63,10 +63,11 @@ def _distinct(
     definition: Definition, source: HistorySource, keys: Sequence[str], start: int | None, end: int
 ) -> pa.Table:
     history = History(definition, source, TimeRange(_earliest(definition, start, end), end))
-    own = [key.asked for key in definition.join_keys]
+    own = [key.request_column for key in definition.join_keys]
     wanted = ["event"] if start is not None else []
     empty = pa.schema(
-        [(key.asked, KEY_ARROW[key.type]) for key in definition.join_keys] + [(name, pa.int64()) for name in wanted]
+        [(key.request_column, KEY_ARROW[key.type]) for key in definition.join_keys]
+        + [(name, pa.int64()) for name in wanted]
     ).empty_table()
     found, waiting, count = empty, [], 0
     for batch in history.numbered():

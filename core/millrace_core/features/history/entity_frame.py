@@ -190,7 +190,9 @@ def _sort(join_keys: Sequence[JoinKey], frame: EntityFrame) -> SortedFrame:
     keys = [
         global_key(len(frame.moments))
         if key == GLOBAL
-        else conform_key(frame.keys[key.asked], key.type, column=key.asked, field=f"entity_df.{key.asked}")
+        else conform_key(
+            frame.keys[key.request_column], key.type, column=key.request_column, field=f"entity_df.{key.request_column}"
+        )
         for key in join_keys
     ]
     usable = frame.moments.is_valid()

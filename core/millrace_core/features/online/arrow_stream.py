@@ -88,7 +88,7 @@ def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence
 
     A key that is none of the views', which Feast's clients send for views without entities, has no type, and stays out.
     """
-    types = {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.entities}
+    types = {key.request_column: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.entities}
     made: list[tuple[str, pa.Array]] = [
         (name, _keys(values, types[name])) for name, values in entities.items() if name in types
     ]

@@ -113,13 +113,13 @@ def entity_texts(
         return [_GLOBAL_TEXT] * (1 if rows is None else rows)
     parts = []
     for key in definition.entities:
-        if key.asked not in columns:
+        if key.request_column not in columns:
             raise RejectError(
-                f"join key {key.asked!r} of feature view {definition.view!r} is missing",
+                f"join key {key.request_column!r} of feature view {definition.view!r} is missing",
                 hint=f"Send a list of {key.type} values for it",
-                field=f"entities.{key.asked}",
+                field=f"entities.{key.request_column}",
             )
-        parts.append(canonical(key, columns[key.asked]))
+        parts.append(canonical(key, columns[key.request_column]))
     if len(parts) == 1:
         return [None if part is None else part + b"}" for part in parts[0]]
     return [None if None in row else SEPARATOR.join(row) + b"}" for row in zip(*parts, strict=True)]
@@ -158,7 +158,7 @@ def _one(key: JoinKey, row: int, value: Any) -> bytes:
         case "timestamp" if isinstance(value, datetime):
             return b"%d" % times.microseconds(value)
         case "timestamp" if isinstance(value, str):
-            return b"%d" % times.parse(value, field=f"entities.{key.asked}[{row}]")
+            return b"%d" % times.parse(value, field=f"entities.{key.request_column}[{row}]")
     raise _mistyped(key, row, value)
 
 
@@ -179,7 +179,8 @@ def _utf8(key: JoinKey, row: int, value: str) -> bytes:
 def _mistyped(key: JoinKey, row: int, value: Any) -> RejectError:
     expected = {"timestamp": "an RFC 3339 time", "string": "a string of Unicode characters"}.get(key.type, key.type)
     return RejectError(
-        f"{shown(value)} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.asked}[{row}]"
+        f"{shown(value)} ({type(value).__name__}) came, {expected} is expected",
+        field=f"entities.{key.request_column}[{row}]",
     )
 
 

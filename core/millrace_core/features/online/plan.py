@@ -129,14 +129,14 @@ class ReadPlan:
     def binary_keys(self) -> frozenset[str]:
         """Join keys of bytes, which JSON has in base64."""
         found = (key for read in self.reads for key in read.definition.entities)
-        return frozenset(key.asked for key in found if key.type == "bytes")
+        return frozenset(key.request_column for key in found if key.type == "bytes")
 
     @cached_property
     def types(self) -> tuple[tuple[str, FeatureType], ...]:
         """Names and types of the join keys and of the request fields."""
         found: dict[str, FeatureType] = {}
         for read in self.reads:
-            found |= {key.asked: key.type for key in read.definition.entities}
+            found |= {key.request_column: key.type for key in read.definition.entities}
             found |= read.reader.request_fields
         return tuple(found.items())
 
@@ -188,7 +188,7 @@ def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, ful
         )
         for (view, keys), features in wanted.items()
     )
-    join_keys = dict.fromkeys(key.asked for read in reads for key in read.definition.entities)
+    join_keys = dict.fromkeys(key.request_column for read in reads for key in read.definition.entities)
     return ReadPlan(tuple(names), tuple(join_keys), reads, refs)
 
 
