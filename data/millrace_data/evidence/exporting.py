@@ -115,9 +115,9 @@ def _opened(lake: Lake, folders: Sequence[str]) -> Iterator[tuple[File, pq.Parqu
         yield from reading.opened(lake, folder)
 
 
-def _first(keys: pa.Table, names: Sequence[str], asked: pa.ChunkedArray | pc.Expression) -> Flags:
+def _first(keys: pa.Table, names: Sequence[str], wanted: pa.ChunkedArray | pc.Expression) -> Flags:
     """Of each row whether it is asked for, and no such row before it has its key."""
-    numbered = keys.append_column("at", pa.array(np.arange(keys.num_rows))).filter(asked)
+    numbered = keys.append_column("at", pa.array(np.arange(keys.num_rows))).filter(wanted)
     first = numbered.group_by(list(names)).aggregate([("at", "min")]).column("at_min").to_numpy()
     keep = np.zeros(keys.num_rows, bool)
     keep[first] = True

@@ -27,7 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Document = dict[str, Any]
 
 
-class _Asked(NamedTuple):
+class _Question(NamedTuple):
     namespace: str
     service: str
     control: str
@@ -56,7 +56,7 @@ class Comparisons:
         self._now = now
         self._lake: Lake | None = None
         self._alone = asyncio.Lock()
-        self._made: dict[_Asked, _Made] = {}
+        self._made: dict[_Question, _Made] = {}
         service.api.get("/v1/predictions/{namespace}/{service}/comparison")(self._compare)
 
     async def _compare(
@@ -69,10 +69,10 @@ class Comparisons:
                 hint="Set MILLRACE_LAKE_URI (the chart's evidence.uri)",
                 reason="NoLake",
             )
-        asked = _Asked(namespace, service, control, shadow, timestamps.parse(since, field="since"), tolerance)
+        asked = _Question(namespace, service, control, shadow, timestamps.parse(since, field="since"), tolerance)
         return await asyncio.shield(self._answer(asked))
 
-    def _answer(self, asked: _Asked) -> asyncio.Task[Document]:
+    def _answer(self, asked: _Question) -> asyncio.Task[Document]:
         now = _EPOCH + timedelta(microseconds=self._now())
         self._made = {key: made for key, made in self._made.items() if not made.answer.done() or now - made.at < _KEPT}
         found = self._made.get(asked)
@@ -83,11 +83,11 @@ class Comparisons:
             found.answer.add_done_callback(_seen)
         return found.answer
 
-    async def _compared(self, asked: _Asked, now: datetime) -> Document:
+    async def _compared(self, asked: _Question, now: datetime) -> Document:
         async with self._alone:
             return await asyncio.to_thread(self._read, asked, now)
 
-    def _read(self, asked: _Asked, now: datetime) -> Document:
+    def _read(self, asked: _Question, now: datetime) -> Document:
         # Arrow comes with it.
         from millrace_data.evidence import comparing  # noqa: PLC0415
         from millrace_data.evidence.lake import Lake  # noqa: PLC0415
