@@ -114,6 +114,13 @@ def test_a_run_shows_the_last_value_of_each_metric_and_the_history_all(tracking:
     assert history_of(tracking, run_id, "other") == []
 
 
+def test_of_points_of_one_step_and_moment_the_greatest_is_the_last(tracking: Tracking) -> None:
+    run_id = tracking.run()
+    for value in (2.0, 3.0, NAN, 1.0):
+        tracking.log.log(run_id, Batch([Point("loss", value, 10, 0)]))
+    assert metrics_of(tracking, run_id) == {"loss": 3.0}
+
+
 def test_a_batch_that_is_sent_again_adds_nothing(tracking: Tracking) -> None:
     run_id = tracking.run()
     batch = Batch([Point("loss", value, 10, 0) for value in (1.0, 2.0, NAN, math.inf)], {"a": "1"}, {"t": "x"})
