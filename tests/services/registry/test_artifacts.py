@@ -116,6 +116,11 @@ def test_a_path_that_may_lead_elsewhere_is_refused(path: str) -> None:
         paths.checked(path)
 
 
+def test_a_path_that_is_too_long_is_refused_before_its_percent_codes_are_undone() -> None:
+    with pytest.raises(MlflowError, match="more than 1024 characters"):
+        paths.checked("a/%" + "25" * 10**6)
+
+
 def test_only_what_lies_here_is_read_for_a_run() -> None:
     assert paths.of_uri("mlflow-artifacts:/0/r/artifacts") == "0/r/artifacts"
     assert paths.of_uri("mlflow-artifacts://registry.example:80/0/r/artifacts") == "0/r/artifacts"

@@ -138,8 +138,16 @@ def test_an_end_that_there_is_not_comes_after_those_that_there_are(tracking: Tra
         ("", ["owner"]),
         ("", ["things.x"]),
         ("", ["metrics.acc", "metrics.acc DESC"]),
+        ("", [f"metrics.m{number}" for number in range(17)]),
     ],
 )
 def test_what_cannot_be_asked_is_refused(tracking: Tracking, text: str, order_by: list[str]) -> None:
     with pytest.raises(RejectError):
         tracking.runs.search(["0"], text, order_by, "ACTIVE_ONLY", Page(10, 0))
+
+
+def test_as_much_as_may_be_asked_at_once_is_answered(tracking: Tracking) -> None:
+    conditions = ("metrics.acc >= 0", "params.lr != 'x'", "tags.team IS NOT NULL")
+    text = " AND ".join([*conditions * 33, conditions[0]])
+    order_by = [f"{entity}.m{number}" for number in range(8) for entity in ("metrics", "params")]
+    assert "".join(tracking.found(text, *order_by)) == "ba"

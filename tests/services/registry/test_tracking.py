@@ -41,6 +41,11 @@ def test_there_is_an_experiment_for_runs_that_name_none_and_it_is_made_once(trac
     assert tracking.experiments.get("0")["lifecycle_stage"] == "deleted"
 
 
+def test_a_place_of_files_that_is_too_long_is_refused_before_its_percent_codes_are_undone(tracking: Tracking) -> None:
+    with pytest.raises(MlflowError, match="maximum length of 2000"):
+        tracking.experiments.create("long", "s3://bucket/%" + "25" * 10**6, {})
+
+
 def test_files_of_an_experiment_go_through_the_server_unless_it_says_where(tracking: Tracking) -> None:
     own = tracking.experiments.create("own", "s3://bucket/own/", {})
     proxied = tracking.experiments.create("proxied", "", {"team": "growth"})

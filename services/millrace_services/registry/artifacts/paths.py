@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import unquote
 
 from millrace_core.base.shown import shown
 from millrace_services.registry.mlflow.errors import MlflowError, invalid
+from millrace_services.registry.mlflow.keys import undone
 
 # Where uploads are until they are whole, which is nobody's path.
 UPLOADS: Final = ".millrace-uploads"
@@ -21,12 +21,11 @@ def checked(given: str) -> str:
     Raises:
         MlflowError: it leads elsewhere, or would where somebody decodes it once more, or is nobody's.
     """
-    plain = given
-    while (unquoted := unquote(plain)) != plain:
-        plain = unquoted
-    for each in (given, plain):
+    if len(given) > _LONGEST:
+        raise invalid(f"Invalid path: {shown(given, 200)}: it has more than {_LONGEST} characters")
+    for each in (given, undone(given)):
         parts = each.split("/")
-        wrong = not each.isprintable() or "\\" in each or len(each) > _LONGEST or len(parts) > _DEEPEST
+        wrong = not each.isprintable() or "\\" in each or len(parts) > _DEEPEST
         if wrong or (each and ({"", ".", ".."} & {*parts})) or parts[0] == UPLOADS:
             raise invalid(f"Invalid path: {shown(given, 200)}")
     return given

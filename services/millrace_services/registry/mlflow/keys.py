@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable
 from typing import Final
+from urllib.parse import unquote
 
 from millrace_core.base.shown import shown
 from millrace_services.registry.mlflow.errors import invalid, missing
@@ -38,6 +40,16 @@ def bounded(field: str, given: str, most: int) -> str:
     """
     if len(given) > most:
         raise invalid(f"'{field}' exceeds the maximum length of {most} characters, it has {len(given)}")
+    return given
+
+
+def undone(given: str, undo: Callable[[str], str] = unquote) -> str:
+    """A text without percent codes, also without those that undoing others makes.
+
+    It takes time by the square of the text's length, which has to be bounded before.
+    """
+    while (plain := undo(given)) != given:
+        given = plain
     return given
 
 

@@ -125,7 +125,7 @@ def order(given: Sequence[str], known: Mapping[str, Column[Any]], last: Sequence
     for key, _ in parsed:
         if key.entity not in ATTRIBUTES or key.name not in known:
             raise invalid(f"Invalid order by key '{key.name}' specified. Valid keys are {sorted(known)}")
-    filters.refuse_twice(key.name for key, _ in parsed)
+    filters.check_order([key.name for key, _ in parsed])
     named = {key.name for key, _ in parsed}
     parsed += [order for order in map(filters.parse_order, last) if order[0].name not in named]
     return [known[key.name].desc() if descending else known[key.name].asc() for key, descending in parsed]

@@ -33,7 +33,7 @@ def name(given: str, field: str = "name") -> str:
     if not given.strip():
         raise missing(field)
     if "/" in given or ":" in given:
-        raise invalid(f"Invalid model name '{shown(given, 80)}'. Names cannot contain '/' or ':'.")
+        raise invalid(f"Invalid model name {shown(given, 80)}. Names cannot contain '/' or ':'.")
     bounded(field, given, _MOST_NAME)
     keys.must_be_itself(field, given)
     return given

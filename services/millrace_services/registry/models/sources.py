@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus, urlsplit
 
 from millrace_core.base.shown import shown
 from millrace_services.registry.mlflow.errors import MlflowError, invalid
+from millrace_services.registry.mlflow.keys import undone
 
 _LOGGED: Final = re.compile(r"m-[0-9a-f]{32}")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+")
@@ -55,36 +56,37 @@ def reference(source: str) -> Reference | None:
 def check(source: str, run_id: str) -> None:
     """Refuses what is on the server's own disk, what leads out of where it seems to lie, and a run's of another run.
 
+    Args:
+        source: at most as long as a URI may be.
+
     Raises:
         MlflowError: it is one of these.
     """
     if not (scheme := _scheme(source)) or scheme == "file":
         raise invalid(
-            f"Invalid model version source: '{shown(source, 200)}'. To use a local path as a model version source, the "
+            f"Invalid model version source: {shown(source, 200)}. To use a local path as a model version source, the "
             "run_id request parameter has to be specified and the local path has to be contained within the artifact "
             "directory of the run specified by the run_id."
         )
-    plain = source
-    while (unquoted := unquote_plus(plain)) != plain:
-        plain = unquoted
+    plain = undone(source, unquote_plus)
     if "\x00" in plain or {".", ".."} & {*re.split(r"[/\\]", plain)}:
         raise _relative(source)
     if scheme == "runs" and plain.partition(":")[2].strip("/").partition("/")[0] != run_id:
-        raise invalid(f"Invalid model version source: '{shown(source, 200)}'. It is not of the run given as run_id.")
+        raise invalid(f"Invalid model version source: {shown(source, 200)}. It is not of the run given as run_id.")
 
 
 def _scheme(source: str) -> str:
     try:
         scheme = urlsplit(source).scheme
     except ValueError as error:
-        raise invalid(f"Invalid model version source: '{shown(source, 200)}'. {error}") from error
+        raise invalid(f"Invalid model version source: {shown(source, 200)}. {error}") from error
     # A single letter is a drive.
     return scheme if _SCHEME.fullmatch(scheme) else ""
 
 
 def _relative(source: str) -> MlflowError:
     return invalid(
-        f"Invalid model version source: '{shown(source, 200)}'. If supplying a source as an http, https, local file "
+        f"Invalid model version source: {shown(source, 200)}. If supplying a source as an http, https, local file "
         "path, ftp, objectstore, or mlflow-artifacts uri, an absolute path must be provided without relative path "
         "references present. Please provide an absolute path."
     )

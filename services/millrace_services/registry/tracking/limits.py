@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import unquote
 
 from millrace_core.base.shown import shown
 from millrace_services.registry.mlflow.errors import INVALID, MlflowError, invalid, missing
-from millrace_services.registry.mlflow.keys import bounded, key
+from millrace_services.registry.mlflow.keys import bounded, key, undone
 
 MOST_METRICS: Final = 1000
 MOST_PARAMS: Final = 100
@@ -71,9 +70,7 @@ def artifact_location(given: str) -> str:
     Raises:
         MlflowError: it leads elsewhere than it says, or is no place of its own.
     """
-    plain = given
-    while (unquoted := unquote(plain)) != plain:
-        plain = unquoted
+    plain = undone(bounded("artifact_location", given, _MOST_URI))
     if ".." in re.split(r"[/\\]", plain) or not plain.isprintable() or plain.startswith("runs:"):
         raise invalid(
             f"Invalid value {shown(given, 200)} for parameter 'artifact_location' supplied: an absolute URI without "
@@ -83,7 +80,7 @@ def artifact_location(given: str) -> str:
         raise invalid(
             f"Invalid value {shown(given, 200)} for parameter 'artifact_location': it has a query or fragment"
         )
-    return bounded("artifact_location", given, _MOST_URI).rstrip("/")
+    return given.rstrip("/")
 
 
 def param(given_key: str, value: str) -> tuple[str, str]:

@@ -105,7 +105,7 @@ def _measured_on(datasets: Sequence[MetricDataset]) -> ColumnElement[bool]:
 
 
 def _ordered(query: Select[Any], order_by: Sequence[ModelOrder]) -> Select[Any]:
-    filters.refuse_twice(each.field for each in order_by)
+    filters.check_order([each.field for each in order_by])
     clauses: list[Any] = []
     named = set()
     for each in order_by:

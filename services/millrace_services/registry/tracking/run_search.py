@@ -211,7 +211,7 @@ def _orders(order_by: Sequence[str]) -> list[_Order]:
             found.append(_Order(_ORDER[name], descending))
         else:
             raise _no_entity(key.entity)
-    filters.refuse_twice(f"{each.column}.{each.key}" for each in found)
+    filters.check_order([f"{each.column}.{each.key}" for each in found])
     named = {each.column for each in found}
     last = (_Order(tracked_runs.c.start_time, True), _Order(tracked_runs.c.run_id, False))
     return found + [each for each in last if each.column not in named]
