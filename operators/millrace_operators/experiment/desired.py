@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.api.names import ARM_HEADER
-from millrace_operators.experiment.observation import ENDING, LIVE, PROMOTING, ROUTED, SPLITTING, Observation
+from millrace_operators.experiment.observation import ENDING, PROMOTING, ROUTED, SPLITTING, Observation
 from millrace_operators.experiment.types import type_of
 from millrace_operators.routing.state import HeaderRule, Split
 
@@ -38,9 +38,9 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
 
 
 def _unit_header(observation: Observation, status: ExperimentStatus) -> str:
-    """Where units may have different arms, as the gateway gives them."""
+    """Where units may have different arms; the gateway gives them from the start on, which the route is ready for."""
     weights, assignment = status.weights, status.assignment
-    if status.phase not in LIVE or weights is None or assignment is None or weights.mirrored is not None:
+    if status.phase not in SPLITTING or weights is None or assignment is None or weights.mirrored is not None:
         return ""
     several = sum(weight > 0 for weight in (weights.desired or {}).values()) > 1
     return observation.spec.assignment.header if several or assignment.holdout else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -67,6 +68,10 @@ def test_a_mesh_may_ask_for_arms_while_units_have_several() -> None:
     life = ab_test()
     life.turn()
     assert (life.phase, asks(life)) == ("Ready", False)
+    life.now += timedelta(seconds=0.5)  # the settle time
+    while life.routed != "v1:80 v2:20":
+        life.turn()
+    assert (life.phase, asks(life)) == ("Ready", True)  # so that the start itself is no change of the route
     running(life)
     assert asks(life)
     for command, phase in (("1:pause", "Paused"), ("2:resume", "Running")):
