@@ -227,6 +227,55 @@ async def test_a_canary_that_its_guardrail_takes_back(world: World, faults: Faul
         await killed_at_every_write(world, faults, chapter, 15)
 
 
+@pytest.mark.slow
+async def test_a_bandit_whose_weights_follow_its_units_until_its_best_arm_is_promoted(
+    world: World, faults: Faults
+) -> None:
+    """The gateway is a real server: units come as the weights say, and the challenger is better."""
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.path.endswith("/learn/sums")
+        exposures = {
+            epoch["number"]: {arm: 20 * weight for arm, weight in epoch["weights"].items()}
+            for epoch in world.status(EXP, "learn")["epochs"]
+        }
+        rates = {"control": 0.06, "challenger": 0.1}
+        did = {
+            number: {arm: dict.fromkeys(("n", "sum", "sumSquares"), int(n * rates[arm])) for arm, n in arms.items()}
+            for number, arms in exposures.items()
+        }
+        said = {"asOf": world.now.isoformat(), "whole": True, "exposures": exposures, "metrics": {"ctr": did}}
+        return web.json_response(said)
+
+    app = web.Application()
+    app.router.add_get("/experiments/{namespace}/{name}/sums", answer)
+    analysis = {"interval": "1m", "minRuntime": "130s"}
+    settings = {"every": "1m", "floor": 0.1}
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, OLD, "shop").build())
+    await world.settle()
+    champion, challenger = "v1", "v2"
+
+    async def chapter() -> list[Object]:
+        nonlocal champion, challenger
+        built = builders.bandit("learn", "shop", champion, challenger).having("spec.bandit", settings)
+        world.apply(built.having("spec.analysis", analysis).build())
+        await world.settle()
+        status = world.status(EXP, "learn")
+        weights = [epoch["weights"]["challenger"] for epoch in status["epochs"]]
+        assert (status["phase"], list(dict.fromkeys(weights))) == ("Succeeded", [50, 70, 90, 100])
+        world.delete(EXP, "learn")
+        await world.settle()
+        champion, challenger = challenger, champion
+        assert world.status(MD, champion)["champion"] is True
+        return left(world)
+
+    async with TestServer(app) as server:
+        world.platform = replace(world.platform, gateway_url=str(server.make_url("/")))
+        world.restart()
+        await killed_at_every_write(world, faults, chapter, 15)
+
+
 async def test_an_api_server_under_strain_only_delays_it(world: World, faults: Faults) -> None:
     faults.put(
         {"verb": WRITES, "action": "status", "code": 409, "nth": 5},
