@@ -95,7 +95,8 @@ class Bearer:
             mark = about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
             if mark == self._mark:
                 return
-            content = file.read_bytes()[: _MOST_BYTES + 1]
+            with file.open("rb") as opened:
+                content = opened.read(_MOST_BYTES + 1)
         except OSError as error:
             raise RejectError(
                 f"the file of tokens {file} cannot be read: {error.strerror or error}",

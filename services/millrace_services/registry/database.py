@@ -6,6 +6,7 @@ synchronisation, so that what was acknowledged survives a kill and a power cut a
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,11 @@ _LOCK_SECONDS: Final = 5
 # Several that start at once wait for the one that changes the tables.
 _MIGRATION_SECONDS: Final = 60
 _DIALECTS: Final = ("sqlite", "postgresql")
+# What is too large stays too large: https://www.sqlite.org/limits.html, and class 54 of PostgreSQL.
+_LIMITS: Final = re.compile(
+    "too many SQL variables|too many FROM clause terms|at most [0-9]+ tables in a join|pattern too complex"
+    "|Expression tree is too large|too many terms|too big|stack depth limit|number of (query )?parameters"
+)
 
 
 class Database:
@@ -166,6 +172,11 @@ class Database:
         except DataError as error:
             raise RejectError(f"the database does not take this value: {_reason(error)}") from error
         except (OperationalError, NoConnectionError) as error:
+            if _LIMITS.search(_reason(error)):
+                raise RejectError(
+                    f"the request is larger than the database can answer: {_reason(error)}",
+                    hint="Ask for less at once",
+                ) from error
             raise RetryError(
                 f"the database {self.shown} cannot be used: {_reason(error)}", reason="DatabaseUnavailable", delay=2
             ) from error

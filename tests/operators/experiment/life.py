@@ -15,7 +15,7 @@ from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus
 from millrace_core.api.loading import load_object
 from millrace_kube.writes import WriteStatus
 from millrace_operators.experiment.decide import decide
-from millrace_operators.experiment.looks import asked
+from millrace_operators.experiment.looks import fact_requests
 from millrace_operators.experiment.observation import ArmTarget, Observation, ServiceObservation
 from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.writes import report
@@ -167,7 +167,7 @@ class Life:
             facts=self.facts,
             missing=self.facts.missing(type_of(parsed.spec.type).facts(parsed)),
         )
-        looks = tuple(asked(observation).values())
+        looks = tuple(fact_requests(observation).values())
         measured = {request: self.measure(request) for request in looks} if self.measure else {}
         return replace(observation, looks=looks, facts=Facts({**self.facts.gathered, **measured}))
 

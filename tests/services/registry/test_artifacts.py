@@ -109,6 +109,7 @@ def test_a_file_where_a_folder_is_and_a_folder_where_a_file_is_are_refused(tmp_p
     [
         *("..", "a/../b", "/etc/passwd", "a//b", "a/./b", "a\\b", "a\x00b", "a\nb", ".", f"{UPLOADS}/x"),
         *("%2e%2e/x", "%252e%252e/x", "a%2f..%2fb", "%5c", "a%00", "x" * 1025, "/".join("x" * 65)),
+        *("a\x1b[2J", "a\u2028b", "a\x85b"),
     ],
 )
 def test_a_path_that_may_lead_elsewhere_is_refused(path: str) -> None:
@@ -119,6 +120,14 @@ def test_a_path_that_may_lead_elsewhere_is_refused(path: str) -> None:
 def test_a_path_that_is_too_long_is_refused_before_its_percent_codes_are_undone() -> None:
     with pytest.raises(MlflowError, match="more than 1024 characters"):
         paths.checked("a/%" + "25" * 10**6)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["a b", "Screenshot 9.41\u202fAM.png", "\u5168\u89d2\u3000.txt", "\U0001f469\u200d\U0001f4bb.md", "a%20b", "100%"],
+)
+def test_a_name_of_any_script_is_a_path(path: str) -> None:
+    assert paths.checked(path) == path
 
 
 def test_only_what_lies_here_is_read_for_a_run() -> None:

@@ -174,6 +174,14 @@ def test_no_route_answers_nonsense_by_a_5xx(tmp_path: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.usefixtures("run_id")
+def test_a_search_that_is_too_large_for_the_database_is_not_to_be_sent_again(client: Client) -> None:
+    for search in ({"filter": f"run_name LIKE '{'a' * 60_000}'"}, {"order_by": [f"metrics.m{n}" for n in range(5000)]}):
+        assert client.refused("POST", "runs/search", experiment_ids=["0"], **search) == INVALID
+    most = [f"metrics.m{n}" for n in range(16)]
+    assert client.ask("POST", "runs/search", experiment_ids=["0"], order_by=most)[0] == 200
+
+
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", DEEP.encode()])
 def test_a_body_that_is_no_object_is_as_if_nothing_had_come(client: Client, body: bytes) -> None:
     headers = {"content-type": "application/json"}

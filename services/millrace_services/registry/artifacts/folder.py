@@ -84,6 +84,8 @@ class FolderPlace:
         """Deletes a file, or a folder with all that is in it."""
         with _explained(path):
             found = self._within(path)
+            if found == self._root:  # a link that leads here
+                raise invalid(f"Invalid path: {shown(path, 200)}")
             if found.is_dir():
                 shutil.rmtree(found)
             else:

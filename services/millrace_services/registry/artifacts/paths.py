@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 from millrace_core.base.shown import shown
@@ -13,6 +14,7 @@ UPLOADS: Final = ".millrace-uploads"
 SCHEME: Final = "mlflow-artifacts"
 _LONGEST: Final = 1024
 _DEEPEST: Final = 64
+_CONTROLS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def checked(given: str) -> str:
@@ -25,10 +27,15 @@ def checked(given: str) -> str:
         raise invalid(f"Invalid path: {shown(given, 200)}: it has more than {_LONGEST} characters")
     for each in (given, undone(given)):
         parts = each.split("/")
-        wrong = not each.isprintable() or "\\" in each or len(parts) > _DEEPEST
+        wrong = _controls(each) or "\\" in each or len(parts) > _DEEPEST
         if wrong or (each and ({"", ".", ".."} & {*parts})) or parts[0] == UPLOADS:
             raise invalid(f"Invalid path: {shown(given, 200)}")
     return given
+
+
+def _controls(text: str) -> bool:
+    """Whether it has what a terminal or a header acts on. Spaces of every script, and what joins emoji, are names."""
+    return not text.isprintable() and any(unicodedata.category(each) in _CONTROLS for each in text)
 
 
 def below(given: str) -> str:

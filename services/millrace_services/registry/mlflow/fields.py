@@ -149,15 +149,16 @@ class Fields:
     def pairs(self, name: str) -> dict[str, str]:
         """A list of ``{"key", "value"}``; of a key that came twice the last counts."""
         found: dict[str, str] = {}
-        for each in self._list(name):
+        given = self._list(name)
+        if len(given) > _MOST_TAGS:
+            raise invalid(f"Parameter '{name}' has {len(given)} entries, {_MOST_TAGS} are the most.")
+        for each in given:
             if not isinstance(each, dict):
                 raise invalid(
                     f"Invalid value {shown(each, 40)} for parameter '{name}': a key and a value are expected."
                 )
             pair = Fields(each)
             found[pair.required("key")] = pair.text("value")
-        if len(found) > _MOST_TAGS:
-            raise invalid(f"Parameter '{name}' has {len(found)} entries, {_MOST_TAGS} are the most.")
         return found
 
     def _single(self, name: str) -> Any:

@@ -9,6 +9,7 @@ double quotes, in which two of the same mean one. There is no OR, and there are 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -32,6 +33,8 @@ _MOST_CONDITIONS: Final = 100
 _MOST_VALUES: Final = 1000
 # SQLite 3.40 ends the process while it plans a join of about forty tables.
 _MOST_ORDERS: Final = 16
+# Several times what the longest list of ids takes. What is longer costs time and memory before anything is known of it.
+_MOST_CHARACTERS: Final = 200_000
 
 
 class Key(NamedTuple):
@@ -62,10 +65,11 @@ def parse(text: str) -> list[Condition]:
     Raises:
         RejectError: it is none of this language.
     """
+    _require_short(text, "filter")
     tokens = _tokens(text)
     found: list[Condition] = []
     while tokens:
-        if found and not _word(tokens.pop(0), "AND"):
+        if found and not _word(tokens.popleft(), "AND"):
             raise _wrong(text, "conditions are joined by AND")
         found.append(_condition(tokens, text))
         if len(found) > _MOST_CONDITIONS:
@@ -79,6 +83,7 @@ def parse_order(text: str) -> tuple[Key, bool]:
     Raises:
         RejectError: it is none of this language.
     """
+    _require_short(text, "order_by")
     *before, last = text.rsplit(None, 1) or [""]
     direction = last.lower() if before and last.lower() in ("asc", "desc") else ""
     tokens = _tokens((before[0] if direction else text).strip(), "order_by")
@@ -87,8 +92,8 @@ def parse_order(text: str) -> tuple[Key, bool]:
     return _key(tokens[0]), direction == "desc"
 
 
-def _tokens(text: str, field: str = "filter") -> list[_Token]:
-    found, at = [], 0
+def _tokens(text: str, field: str = "filter") -> deque[_Token]:
+    found, at = deque[_Token](), 0
     text = text.rstrip()
     while at < len(text):
         matched = _TOKEN.match(text, at)
@@ -100,10 +105,15 @@ def _tokens(text: str, field: str = "filter") -> list[_Token]:
     return found
 
 
-def _condition(tokens: list[_Token], text: str) -> Condition:
+def _require_short(text: str, field: str) -> None:
+    if len(text) > _MOST_CHARACTERS:
+        raise RejectError(f"{len(text)} characters came, {_MOST_CHARACTERS} are the most", field=field)
+
+
+def _condition(tokens: deque[_Token], text: str) -> Condition:
     if not tokens or tokens[0].kind != "key" or tokens[0].text.upper() in _WORDS:
         raise _wrong(text, "a key such as name or tags.team begins a condition")
-    key = _key(tokens.pop(0))
+    key = _key(tokens.popleft())
     comparator = _comparator(tokens, text)
     if comparator in ("IN", "NOT IN"):
         return Condition(key, comparator, _listed(tokens, text))
@@ -111,39 +121,39 @@ def _condition(tokens: list[_Token], text: str) -> Condition:
         return Condition(key, comparator, "")
     if not tokens or tokens[0].kind not in ("string", "number"):
         raise _wrong(text, f"a text in quotes, or a number, follows {comparator}")
-    return Condition(key, comparator, _value(tokens.pop(0)))
+    return Condition(key, comparator, _value(tokens.popleft()))
 
 
-def _comparator(tokens: list[_Token], text: str) -> str:
-    token = tokens.pop(0) if tokens else _Token("", "")
+def _comparator(tokens: deque[_Token], text: str) -> str:
+    token = tokens.popleft() if tokens else _Token("", "")
     if token.kind == "comparator":
         return "!=" if token.text == "<>" else token.text
     if _word(token, "NOT") and tokens and _word(tokens[0], "IN"):
-        tokens.pop(0)
+        tokens.popleft()
         return "NOT IN"
     if token.kind == "key" and token.text.upper() in ("LIKE", "ILIKE", "IN"):
         return token.text.upper()
     if _word(token, "IS"):
         negated = bool(tokens) and _word(tokens[0], "NOT")
-        rest = tokens[1:] if negated else tokens
-        if rest and _word(rest[0], "NULL"):
-            del tokens[: 1 + negated]
+        if negated:
+            tokens.popleft()
+        if tokens and _word(tokens.popleft(), "NULL"):
             return "IS NOT NULL" if negated else "IS NULL"
     raise _wrong(text, "a comparator is one of =, !=, <, <=, >, >=, LIKE, ILIKE, IN and IS NULL")
 
 
-def _listed(tokens: list[_Token], text: str) -> tuple[str, ...]:
+def _listed(tokens: deque[_Token], text: str) -> tuple[str, ...]:
     def mark(*wanted: str) -> str:
         if not tokens or tokens[0].text not in wanted or tokens[0].kind != "mark":
             raise _wrong(text, "a list is written ('a', 'b')")
-        return tokens.pop(0).text
+        return tokens.popleft().text
 
     mark("(")
     values: list[str] = []
     while True:
         if not tokens or tokens[0].kind != "string":
             raise _wrong(text, "a list has texts in quotes")
-        values.append(str(_value(tokens.pop(0))))
+        values.append(str(_value(tokens.popleft())))
         if len(values) > _MOST_VALUES:
             raise RejectError(f"a list has more than {_MOST_VALUES} values", field="filter")
         if mark(",", ")") == ")":
