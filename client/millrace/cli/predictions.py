@@ -17,7 +17,7 @@ _SHOWN = ("time", "id", "row", "deployment", "version", "arm", "status", "total_
 
 app = typer.Typer(no_args_is_help=True)
 
-Service = Annotated[str, typer.Argument(help="The service, as clients call it.")]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
 LakeUri = Annotated[
     str | None,
     typer.Option("--lake", help="s3://bucket/path, or a folder.", envvar=evidence.VARIABLE, show_default=False),

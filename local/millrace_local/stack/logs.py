@@ -56,7 +56,9 @@ def read(folder: Path, names: Sequence[str], *, follow: bool) -> Iterator[str]:
         if name not in known:
             raise NotFoundError(
                 f"there is no log of {name!r}",
-                hint=f"There are logs of {', '.join(known)}" if known else "There are no logs",
+                hint=f"There are logs of {', '.join(known)}; of pods: kubectl logs -n NAMESPACE POD"
+                if known
+                else "There are no logs",
             )
     places = dict.fromkeys(names or known, 0)
     prefixed = len(places) > 1

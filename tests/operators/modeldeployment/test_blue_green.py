@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from millrace_core.api.rollout import Rollout
 from millrace_kube import resources as r
-from millrace_operators.modeldeployment.blue_green import RolloutState, current
+from millrace_operators.modeldeployment.blue_green import Commanded, RolloutState, current, obey, report
+from millrace_operators.modeldeployment.plan import RolloutPlan
 from tests import builders
 from tests.operators.world import START, World
 
@@ -223,6 +225,21 @@ def test_a_revision_that_came_up_while_no_operator_looked_is_previewed_for_all_o
     before = RolloutState(preview="m-two", ready_since=START, promoted="m-two", rolled_back="m-two")
     assert current(before, "m-two", START + SHORT) == before
     assert current(before, "m-three", START + SHORT) == RolloutState(preview="m-two")
+
+
+def test_after_a_rollback_what_it_went_back_to_is_no_longer_the_one_before() -> None:
+    """Else a second rollback would go to the revision that serves."""
+    kept = RolloutState(previous="m-one", rolled_back="m-two", keep_until=START + SHORT)
+    plan = RolloutPlan("m-two", "m-one", {"m-one": 1, "m-two": 1}, whole=True)
+    after = report(Commanded(Rollout(strategy="BlueGreen"), kept), plan, "m-two", "http://shop-preview", START).state
+    assert (after.previous, after.preview) == ("", "m-two")
+
+
+def test_what_is_promoted_after_a_rollback_is_no_longer_kept_until_a_moment() -> None:
+    rolled_back = RolloutState(preview="m-two", rolled_back="m-two", keep_until=START + SHORT)
+    rollout, able = Rollout(strategy="BlueGreen"), ["m-one", "m-two"]
+    found = obey("promote", rollout, rolled_back, "m-two", "m-one", able, START).state
+    assert found == RolloutState(preview="m-two", promoted="m-two")
 
 
 async def test_nothing_is_previewed_before_its_gates_are_passed(world: World, seen: Seen) -> None:
