@@ -140,7 +140,9 @@ def _route(decision: Decision, refused: MillraceError | None, undelegated: Seque
 
 def _splitting(decision: Decision) -> ConditionDict:
     weights = decision.status.weights
-    if decision.programmed and weights is not None and weights.applied_at:
+    # Who waits for Ready then finds the phase Running.
+    begun = decision.status.phase != READY
+    if begun and decision.programmed and weights is not None and weights.applied_at:
         split = ", ".join(f"{arm} {weight}%" for arm, weight in (weights.applied or {}).items())
         copied = "".join(f"; {percent}% of it is copied to {arm}" for arm, percent in (weights.mirrored or {}).items())
         return condition(conditions.ROUTE_PROGRAMMED, True, PROGRAMMED, f"the route splits traffic: {split}{copied}")

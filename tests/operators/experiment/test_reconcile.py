@@ -12,6 +12,8 @@ from millrace_core.api.experiment import ExperimentSpec
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_kube import resources as r
 from millrace_operators.experiment import decide
+from millrace_operators.experiment import status as statuses
+from millrace_operators.experiment.decision import Decision
 from millrace_operators.routing.state import DesiredRoute, RouteChanges
 from tests import builders
 from tests.operators import world as world_module
@@ -112,6 +114,24 @@ async def test_a_turn_plans_the_route_once_whatever_it_decides(shop: World, monk
     await shop.settle()
     assert shop.status(EXP, "ramp")["phase"] == "Succeeded"
     assert len(planned) == reconciled > 5
+
+
+async def test_whoever_waits_for_ready_finds_it_running(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[str, bool]] = set()
+    conditions_of = statuses.current
+
+    def noted(before: Any, decision: Decision, *others: Any) -> Any:
+        found = conditions_of(before, decision, *others)
+        seen.add(
+            (str(decision.status.phase), any(each["type"] == "Ready" and each["status"] == "True" for each in found))
+        )
+        return found
+
+    monkeypatch.setattr(statuses, "current", noted)
+    shop.apply(ab_test())
+    await shop.settle(horizon=SOON)
+    assert {phase for phase, ready in seen if ready} == {"Running"}
+    assert "Ready" in {phase for phase, _ in seen}
 
 
 @pytest.mark.parametrize("fault", [{}, {"action": "drop"}, {"action": "dropAfter"}, {"action": "status", "code": 503}])
