@@ -167,7 +167,8 @@ def checking(disk: Disk) -> tuple[Checks, Callable[[str], Any]]:
         experiments = Experiments({("ns", "ab"): known})
 
     exposures: GroupCommit[Exposure] = GroupCommit(disk.write, _told)
-    assigning = Assigning(Known(), "ns", exposures, Counter(), lambda: 1)  # type: ignore[arg-type]
+    no_store: Any = None  # of no Bandit, so nobody is looked up
+    assigning = Assigning(Known(), "ns", no_store, exposures, Counter(), lambda: 1)  # type: ignore[arg-type]
     made = Checks(Counter(), lambda _: None, assigning)
 
     async def of(unit: str) -> bool:
