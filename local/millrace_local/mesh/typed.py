@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -21,15 +21,52 @@ def require_types(value: Any, declared: Any) -> None:
     Raises:
         TypeError: something is of another type than is declared; says what came.
     """
+    if not _holds(declared)(value):
+        _refuse(value, declared)
+
+
+def _refuse(value: Any, declared: Any) -> None:
+    """Finds what is wrong."""
     if not _fits(value, declared):
         raise TypeError(f"{shown(value)} came, {getattr(declared, '__name__', declared)} is expected")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for name, kind in _fields(type(value)).items():
-            require_types(getattr(value, name), kind)
+            _refuse(getattr(value, name), kind)
     elif isinstance(value, tuple):
         kinds = get_args(_tuple_of(declared))
         for index, each in enumerate(value):
-            require_types(each, kinds[0] if kinds[-1] is ... else kinds[index])
+            _refuse(each, kinds[0] if kinds[-1] is ... else kinds[index])
+
+
+@lru_cache(None)
+def _holds(declared: Any) -> Callable[[Any], bool]:
+    """Whether a value, and all that it holds, is of a type; asked of thousands with each change of a route."""
+    origin, kinds = get_origin(declared), get_args(declared)
+    if origin in (Union, types.UnionType):
+        options = [_holds(each) for each in kinds]
+        return lambda value: any(holds(value) for holds in options)
+    if origin is tuple and kinds[-1] is ...:
+        each_holds = _holds(kinds[0])
+        return lambda value: isinstance(value, tuple) and all(map(each_holds, value))
+    if origin is tuple:
+        parts = [_holds(each) for each in kinds]
+        return lambda value: _fits(value, declared) and all(map(_hold, parts, value))
+    if dataclasses.is_dataclass(declared) and isinstance(declared, type):
+        return lambda value: isinstance(value, declared) and _record_holds(type(value))(value)
+    if origin is None and declared is not bool:
+        plain = (int, float) if declared is float else declared
+        return lambda value: isinstance(value, plain) and not isinstance(value, bool)
+    return lambda value: _fits(value, declared)
+
+
+def _hold(part: Callable[[Any], bool], value: Any) -> bool:
+    return part(value)
+
+
+@lru_cache(None)
+def _record_holds(record: type) -> Callable[[Any], bool]:
+    fields = [(name, _holds(kind)) for name, kind in _fields(record).items()]
+    return lambda value: all(holds(getattr(value, name)) for name, holds in fields)
 
 
 @lru_cache
