@@ -10,6 +10,7 @@ import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import call
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from millrace_core.base.shown import shown
@@ -50,17 +51,13 @@ def _holds(declared: Any) -> Callable[[Any], bool]:
         return lambda value: isinstance(value, tuple) and all(map(each_holds, value))
     if origin is tuple:
         parts = [_holds(each) for each in kinds]
-        return lambda value: _fits(value, declared) and all(map(_hold, parts, value))
+        return lambda value: _fits(value, declared) and all(map(call, parts, value))
     if dataclasses.is_dataclass(declared) and isinstance(declared, type):
         return lambda value: isinstance(value, declared) and _record_holds(type(value))(value)
     if origin is None and declared is not bool:
         plain = (int, float) if declared is float else declared
         return lambda value: isinstance(value, plain) and not isinstance(value, bool)
     return lambda value: _fits(value, declared)
-
-
-def _hold(part: Callable[[Any], bool], value: Any) -> bool:
-    return part(value)
 
 
 @lru_cache(None)

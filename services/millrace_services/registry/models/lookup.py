@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, Table, func, select, tuple_
 
+from millrace_services.registry.chunks import chunks
 from millrace_services.registry.mlflow.errors import absent
 from millrace_services.registry.model_tables import (
     model_version_tags,
@@ -18,7 +19,6 @@ from millrace_services.registry.model_tables import (
 )
 from millrace_services.registry.models import names
 
-_T = TypeVar("_T")
 Document = dict[str, Any]
 # Rows that one statement names.
 _CHUNK: Final = 300
@@ -58,7 +58,7 @@ def versions() -> Select[Any]:
 def newest(connection: Connection, models: Sequence[int], stages: Sequence[str] = ()) -> list[Row[Any]]:
     """The newest version of each stage, of some models."""
     found: list[Row[Any]] = []
-    for chunk in _chunks(models):
+    for chunk in chunks(models, _CHUNK):
         grouped = select(model_versions.c.model, func.max(model_versions.c.version)).where(
             model_versions.c.model.in_(chunk), *([model_versions.c.stage.in_(stages)] if stages else [])
         )
@@ -136,7 +136,7 @@ def _present(**fields: Any) -> Document:
 
 def _by_model(connection: Connection, table: Table, models: Sequence[int]) -> dict[int, list[Row[Any]]]:
     found: dict[int, list[Row[Any]]] = defaultdict(list)
-    for chunk in _chunks(models):
+    for chunk in chunks(models, _CHUNK):
         for row in connection.execute(select(table).where(table.c.model.in_(chunk)).order_by(*table.primary_key)):
             found[row.model].append(row)
     return found
@@ -146,13 +146,8 @@ def _by_version(
     connection: Connection, table: Table, keys: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], list[Row[Any]]]:
     found: dict[tuple[int, int], list[Row[Any]]] = defaultdict(list)
-    for chunk in _chunks(keys):
+    for chunk in chunks(keys, _CHUNK):
         wanted = tuple_(table.c.model, table.c.version).in_(chunk)
         for row in connection.execute(select(table).where(wanted).order_by(*table.primary_key)):
             found[row.model, row.version].append(row)
     return found
-
-
-def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, delete, exists, insert, select, update
 
+from millrace_services.registry.chunks import chunks
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow import filters, searching
 from millrace_services.registry.mlflow.errors import absent, invalid
@@ -22,8 +23,6 @@ DEFAULT: Final = 0
 # Where clients write through this server's own proxy, and where it writes.
 PROXY: Final = "mlflow-artifacts:"
 _MOMENT: Final = 2**62
-# Rows that one statement names.
-_CHUNK: Final = 500
 _ATTRIBUTES: Final = {
     "name": Attribute(experiments.c.name, TEXT),
     "creation_time": Attribute(experiments.c.created, NUMBER, _MOMENT),
@@ -185,8 +184,8 @@ def documents(connection: Connection, rows: Sequence[Row[Any]]) -> list[Document
     """Experiments as answers have them, in the order of the rows."""
     tags: dict[int, list[dict[str, str]]] = {row.id: [] for row in rows}
     columns = experiment_tags.c
-    for at in range(0, len(rows), _CHUNK):
-        wanted = select(experiment_tags).where(columns.experiment.in_([row.id for row in rows[at : at + _CHUNK]]))
+    for chunk in chunks(rows):
+        wanted = select(experiment_tags).where(columns.experiment.in_([row.id for row in chunk]))
         for tag in connection.execute(wanted.order_by(columns.key)):
             tags[tag.experiment].append({"key": tag.key, "value": tag.value})
     return [

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, delete, insert, select
 
 from millrace_core.base.shown import shown
+from millrace_services.registry.chunks import chunks
 from millrace_services.registry.mlflow.errors import absent
 from millrace_services.registry.tracking.points import ModelPoint, Point, later
-from millrace_services.registry.tracking.run_documents import Document, chunks, number_shown
+from millrace_services.registry.tracking.run_documents import Document, number_shown
 from millrace_services.registry.tracking_tables import (
     logged_model_metrics,
     logged_model_params,

@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from millrace_core.base.shown import shown
+from millrace_services.registry.chunks import chunks
 from millrace_services.registry.mlflow import fields
 from millrace_services.registry.mlflow.errors import invalid, missing
 from millrace_services.registry.mlflow.keys import key as checked_key
@@ -31,8 +32,6 @@ _SEEK_POSTGRES: Final = (
     "SELECT (SELECT min(step) FROM metric_points WHERE metric = %s AND step >= target) "
     "FROM unnest(%s::bigint[]) AS target"
 )
-# Keys that one statement names.
-_CHUNK: Final = 500
 _INT64: Final = 2**63
 
 
@@ -148,17 +147,16 @@ def _latest(connection: Connection, run: int, newest: Mapping[str, Point]) -> di
     columns = run_metrics.c
     numbers: dict[str, int] = {}
     changed = []
-    keys = [*newest]
-    for at in range(0, len(keys), _CHUNK):
+    for chunk in chunks([*newest]):
         wanted = select(columns.id, columns.key, columns.value, columns.timestamp, columns.step)
-        held = wanted.where(columns.run == run, columns.key.in_(keys[at : at + _CHUNK]))
+        held = wanted.where(columns.run == run, columns.key.in_(chunk))
         for number, key, value, timestamp, step in connection.execute(held):
             numbers[key] = number
             if later(newest[key], Point(key, math.nan if value is None else value, timestamp, step)):
                 changed.append({"metric": number, **_row(newest[key])})
     if changed:
         connection.execute(update(run_metrics).where(columns.id == bindparam("metric")), changed)
-    new = [{"run": run, "key": key, **_row(newest[key])} for key in keys if key not in numbers]
+    new = [{"run": run, "key": key, **_row(newest[key])} for key in newest if key not in numbers]
     if new:
         made = insert(run_metrics).returning(columns.id, columns.key)
         numbers |= {key: number for number, key in connection.execute(made, new)}
@@ -228,8 +226,8 @@ def at_steps(connection: Connection, metric: int, steps: Sequence[int], most: in
     """The points of a metric at some steps, ordered by step and moment, at most so many."""
     columns = metric_points.c
     found: list[Row[Any]] = []
-    for at in range(0, len(steps), _CHUNK):
-        wanted = select(metric_points).where(columns.metric == metric, columns.step.in_(steps[at : at + _CHUNK]))
+    for chunk in chunks(steps):
+        wanted = select(metric_points).where(columns.metric == metric, columns.step.in_(chunk))
         ordered = wanted.order_by(columns.step, columns.timestamp, columns.value, columns.is_nan)
         found += connection.execute(ordered.limit(most - len(found))).all()
         if len(found) >= most:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Row, select
 
+from millrace_services.registry.chunks import chunks
 from millrace_services.registry.mlflow.errors import absent, invalid
 from millrace_services.registry.tracking import limits
 from millrace_services.registry.tracking_tables import (
@@ -22,10 +23,7 @@ from millrace_services.registry.tracking_tables import (
     tracked_runs,
 )
 
-_T = TypeVar("_T")
 Document = dict[str, Any]
-# Rows that one statement names.
-_CHUNK: Final = 500
 
 
 def run_row(connection: Connection, run_id: str) -> Row[Any]:
@@ -150,9 +148,3 @@ def _models(connection: Connection, ids: Sequence[int]) -> dict[tuple[int, bool]
             step = {"step": row.step} if row.output else {}
             found[row.run, row.output].append({"model_id": row.model_id, **step})
     return found
-
-
-def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """The items, so many at a time as one statement names."""
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
